@@ -1,0 +1,62 @@
+"""What the fake model says and hears: plain data, the only source of every transcript and sound."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, init=False)
+class FunctionCall:
+    """A function that the model calls in its turn: `FunctionCall("add_to_cart", item="burger")`."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __init__(self, name: str, **arguments: Any) -> None:
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "arguments", arguments)
+
+    @property
+    def arguments_json(self) -> str:
+        """The arguments as the service sends them: a string of JSON."""
+        return json.dumps(dict(self.arguments))
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One response of the model."""
+
+    transcript: str = ""
+    """What it says; empty for a turn of function calls alone."""
+    seconds: float = 1.0
+    """How long the audio plays."""
+    calls: tuple[FunctionCall, ...] = ()
+    """Functions that it calls, after what it says."""
+
+
+FILLER = Turn("All right.", seconds=0.4)
+"""What the model says when a response is asked for and the script has no turn left."""
+
+
+@dataclass(frozen=True)
+class ModelScript:
+    """All that the fake says in one session, and the speed it says it at.
+
+    Durations are seconds of call time: a run at speed 10 plays them in a tenth.
+    """
+
+    turns: tuple[Turn, ...] = ()
+    """Realtime responses in order; each session starts from the first."""
+    hears: tuple[str, ...] = ()
+    """Transcripts of the caller's turns in order, for sessions that ask for input transcription."""
+    chat: tuple[str, ...] = ("OK.",)
+    """Chat completion replies, in order and then from the first again."""
+    first_byte_s: float = 0.2
+    """From the request for a response to its first audio."""
+    pace: float = 4.0
+    """Seconds of audio sent in a second: the service sends faster than it plays."""
+    chunk_s: float = 0.1
+    """Length of the audio in one delta."""

@@ -1,0 +1,82 @@
+"""Server VAD on the real energy of the audio.
+
+The service's model of speech is not public; ours maps the loudness of each 20 ms from -60 dBFS (0.0) to
+-10 dBFS (1.0) and compares it with the session's `threshold`. The settings and their defaults are those of
+`types/realtime/realtime_audio_input_turn_detection.py` in the OpenAI SDK.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from fakes.audio import Pcm
+
+WINDOW_S = 0.02
+_FLOOR_DBFS, _RANGE_DB = -60.0, 50.0
+_ONSET_MS = 40.0  # a click is not speech
+
+
+@dataclass(frozen=True, slots=True)
+class VadEvent:
+    """Speech started or stopped, at a place in the audio of the session."""
+
+    kind: Literal["started", "stopped"]
+    at_ms: int
+
+
+def loudness(samples: Pcm) -> float:
+    """Loudness of `samples` from 0.0 (-60 dBFS and below) to 1.0 (-10 dBFS and above)."""
+    if not len(samples):
+        return 0.0
+    wide = samples.astype(np.float32)
+    power = float(np.dot(wide, wide)) / len(wide)
+    if power < 1.0:
+        return 0.0
+    dbfs = 10 * np.log10(power / 32768.0**2)
+    return float(min(1.0, max(0.0, (dbfs - _FLOOR_DBFS) / _RANGE_DB)))
+
+
+class ServerVad:
+    """Finds where speech starts and stops in audio as it is appended. Time is the audio's own."""
+
+    def __init__(
+        self, *, threshold: float = 0.5, prefix_padding_ms: int = 300, silence_duration_ms: int = 500
+    ) -> None:
+        self.threshold = threshold
+        self.prefix_padding_ms = prefix_padding_ms
+        self.silence_duration_ms = silence_duration_ms
+        self.speaking = False
+        self.position_ms = 0.0
+        """Length of all audio seen, in milliseconds."""
+        self._loud_ms = 0.0
+        self._quiet_ms = 0.0
+
+    def push(self, samples: Pcm, rate: int) -> list[VadEvent]:
+        """Take the next samples; returns what changed in them."""
+        window = int(WINDOW_S * rate)
+        events = []
+        for start in range(0, len(samples), window):
+            piece = samples[start : start + window]
+            event = self._window(loudness(piece) >= self.threshold, 1000.0 * len(piece) / rate)
+            if event is not None:
+                events.append(event)
+        return events
+
+    def _window(self, loud: bool, length_ms: float) -> VadEvent | None:
+        self.position_ms += length_ms
+        if loud:
+            self._loud_ms += length_ms
+            self._quiet_ms = 0.0
+            if not self.speaking and self._loud_ms >= _ONSET_MS:
+                self.speaking = True
+                return VadEvent("started", max(0, int(self.position_ms - self._loud_ms - self.prefix_padding_ms)))
+            return None
+        self._loud_ms = 0.0
+        self._quiet_ms += length_ms
+        if self.speaking and self._quiet_ms >= self.silence_duration_ms:
+            self.speaking = False
+            return VadEvent("stopped", int(self.position_ms))
+        return None

@@ -1,0 +1,160 @@
+"""The I/O shell of a Media Stream: opens the WebSocket as Twilio does and keeps the 20 ms beat.
+
+What is said and when is a `StreamDriver`'s business; this file only moves messages and time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from aiohttp import (
+    ClientError,
+    ClientSession,
+    ClientWebSocketResponse,
+    ClientWSTimeout,
+    TCPConnector,
+    WSMsgType,
+    WSServerHandshakeError,
+)
+
+from fakes.audio import FRAME_S
+from fakes.ledger import Ledger
+
+Goodbye = Literal["stop", "reset"]
+"""How the caller ends the stream: with a close handshake, or with a TCP reset."""
+
+EndKind = Literal["caller", "server", "refused"]
+
+_HANDSHAKE_S = 15.0
+_CLOSE_S = 10.0
+_MOST_LATE_FRAMES = 5
+
+
+@dataclass(frozen=True)
+class CallEnd:
+    """How a stream ended: by the `caller`, by the `server`, or `refused` before it began."""
+
+    kind: EndKind
+    detail: str = ""
+
+
+class StreamDriver(Protocol):
+    """A Sans-I/O machine that plays one caller; time is seconds of call time from the stream's start."""
+
+    goodbye: Goodbye | None
+    """Set when the caller wants to end the call."""
+
+    def begin(self) -> list[str]:
+        """The first messages."""
+
+    def tick(self, now: float) -> list[str]:
+        """The messages of the frame that is due `now`."""
+
+    def receive(self, message: str | bytes, now: float) -> list[str]:
+        """Take a message of the server; returns the messages that answer it."""
+
+
+class StreamCaller:
+    """Makes calls to one server.
+
+    Args:
+        url: the server's Media Streams WebSocket, `ws://` or `wss://`.
+        speed: call seconds per second.
+    """
+
+    def __init__(self, url: str, ledger: Ledger, *, speed: float = 1.0) -> None:
+        self._url = url
+        self._ledger = ledger
+        self._speed = speed
+
+    async def call(self, driver: StreamDriver, detail: str = "") -> CallEnd:
+        """Make one call and stay on the line until either end has ended it."""
+        entry = self._ledger.opened("twilio", "media-stream", self._url, detail)
+        end = CallEnd("caller", "abandoned")
+        try:
+            # A connector of its own: to reset the call's connection is to close its connector.
+            async with ClientSession(connector=TCPConnector(limit=1)) as http:
+                end = await self._call(http, driver)
+        finally:
+            self._ledger.closed(entry, f"{end.kind} {end.detail}".strip())
+        return end
+
+    async def _call(self, http: ClientSession, driver: StreamDriver) -> CallEnd:
+        try:
+            async with asyncio.timeout(_HANDSHAKE_S):
+                websocket = await http.ws_connect(
+                    self._url, max_msg_size=0, timeout=ClientWSTimeout(ws_close=_CLOSE_S)
+                )
+        except WSServerHandshakeError as error:
+            return CallEnd("refused", f"HTTP {error.status}")
+        except TimeoutError:
+            return CallEnd("refused", f"no WebSocket handshake in {_HANDSHAKE_S:.0f} s")
+        except (ClientError, OSError) as error:
+            return CallEnd("refused", str(error) or type(error).__name__)
+        return await _Line(http, websocket, driver, self._speed).talk()
+
+
+class _Line:
+    """One open stream: a task that listens beside the beat that speaks."""
+
+    def __init__(
+        self, http: ClientSession, websocket: ClientWebSocketResponse, driver: StreamDriver, speed: float
+    ) -> None:
+        self._http = http
+        self._websocket = websocket
+        self._driver = driver
+        self._speed = speed
+        self._now = 0.0
+        """Call time; it moves with the beat, so a late machine slows the call and never skips audio."""
+
+    async def talk(self) -> CallEnd:
+        """Speak and listen until either end has ended the stream."""
+        listener = asyncio.create_task(self._listen())
+        try:
+            await self._send(self._driver.begin())
+            await self._beat(listener)
+            if listener.done():
+                return listener.result()
+            return await self._hang_up()
+        except ConnectionError:
+            # The listener sees the same end of the line, and says how it came.
+            return await asyncio.wait_for(listener, _CLOSE_S)
+        finally:
+            listener.cancel()
+            await self._websocket.close()
+
+    async def _beat(self, listener: asyncio.Task[CallEnd]) -> None:
+        clock = asyncio.get_running_loop().time
+        interval_s = FRAME_S / self._speed
+        due = clock()
+        while self._driver.goodbye is None and not listener.done():
+            await self._send(self._driver.tick(self._now))
+            self._now += FRAME_S
+            due = max(due + interval_s, clock() - _MOST_LATE_FRAMES * interval_s)
+            await asyncio.sleep(max(0.0, due - clock()))
+
+    async def _hang_up(self) -> CallEnd:
+        if self._driver.goodbye == "reset":
+            raw = self._websocket.get_extra_info("socket")
+            if raw is not None:
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if self._http.connector is not None:
+                await self._http.connector.close()
+            return CallEnd("caller", "reset")
+        await self._websocket.close()
+        return CallEnd("caller", "hung up")
+
+    async def _listen(self) -> CallEnd:
+        async for message in self._websocket:
+            if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                await self._send(self._driver.receive(message.data, self._now))
+        code = self._websocket.close_code
+        return CallEnd("server", "dropped the connection" if code in (None, 1006) else f"closed {code}")
+
+    async def _send(self, messages: list[str]) -> None:
+        for message in messages:
+            await self._websocket.send_str(message)

@@ -1,0 +1,167 @@
+"""Twilio's end of one bidirectional Media Stream as a Sans-I/O state machine.
+
+It writes the messages that Twilio sends (connected, start, media, mark, dtmf, stop), reads those that the
+server sends back (media, mark, clear), and plays the server's audio against a clock that it is given: a mark
+returns when the audio before it has played, `clear` empties the buffer and returns the marks at once.
+
+Messages are those of Twilio's docs, "Media Streams - WebSocket Messages". Time is seconds of call time.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fakes.audio import FRAME_S, seconds_of
+
+
+class StreamError(Exception):
+    """The server sent a message that Media Streams do not know."""
+
+
+@dataclass(frozen=True)
+class StreamIds:
+    """The SIDs of one call's stream: the same number gives the same SIDs in every run."""
+
+    account_sid: str
+    call_sid: str
+    stream_sid: str
+
+    @classmethod
+    def numbered(cls, number: int) -> StreamIds:
+        """SIDs of Twilio's form: two letters and 32 hexadecimal digits."""
+        return cls(f"AC{1:032x}", f"CA{number:032x}", f"MZ{number:032x}")
+
+
+@dataclass
+class MediaStream:
+    """One stream, from `open` to `stop`."""
+
+    ids: StreamIds
+    custom_parameters: Mapping[str, str] = field(default_factory=dict)
+    heard_s: float = 0.0
+    """Seconds of audio received from the server so far."""
+    cleared_s: float = 0.0
+    """Seconds of it that `clear` threw away unplayed."""
+    playing_until: float = 0.0
+    """Time at which all the audio received so far has played."""
+    _sequence: int = 0
+    _chunk: int = 0
+    _marks: deque[tuple[float, str]] = field(default_factory=deque)
+
+    def open(self) -> list[str]:
+        """The messages that begin the stream."""
+        connected = {"event": "connected", "protocol": "Call", "version": "1.0.0"}
+        start = {
+            "accountSid": self.ids.account_sid,
+            "streamSid": self.ids.stream_sid,
+            "callSid": self.ids.call_sid,
+            "tracks": ["inbound"],
+            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+            "customParameters": dict(self.custom_parameters),
+        }
+        return [json.dumps(connected), self._message("start", start=start)]
+
+    def media(self, payload: str) -> str:
+        """One 20 ms frame of the caller's audio; `payload` is base64 mu-law."""
+        timestamp_ms = round(self._chunk * FRAME_S * 1000)
+        self._chunk += 1
+        media = {
+            "track": "inbound",
+            "chunk": str(self._chunk),
+            "timestamp": str(timestamp_ms),
+            "payload": payload,
+        }
+        return self._message("media", media=media)
+
+    def dtmf(self, digit: str) -> str:
+        """A key that the caller pressed."""
+        return self._message("dtmf", dtmf={"track": "inbound_track", "digit": digit})
+
+    def stop(self) -> str:
+        """The last message: the stream or the call has ended."""
+        stop = {"accountSid": self.ids.account_sid, "callSid": self.ids.call_sid}
+        return self._message("stop", stop=stop)
+
+    def receive(self, message: str | bytes, now: float) -> list[str]:
+        """Take one message of the server; returns the messages that answer it at once.
+
+        Raises StreamError, naming what was wrong, for a message that Twilio would refuse.
+        """
+        event = _parse(message, self.ids.stream_sid)
+        if event["event"] == "media":
+            length_s = seconds_of(_payload(event), "audio/pcmu")
+            self.heard_s += length_s
+            self.playing_until = max(now, self.playing_until) + length_s
+            return []
+        if event["event"] == "mark":
+            self._marks.append((max(now, self.playing_until), _mark_name(event)))
+            return []
+        self.cleared_s += max(0.0, self.playing_until - now)
+        self.playing_until = now
+        names = [name for _, name in self._marks]
+        self._marks.clear()
+        return [self._mark(name) for name in names]
+
+    def played(self, now: float) -> list[str]:
+        """The marks whose audio has played by `now`."""
+        messages = []
+        while self._marks and self._marks[0][0] <= now:
+            messages.append(self._mark(self._marks.popleft()[1]))
+        return messages
+
+    def _mark(self, name: str) -> str:
+        return self._message("mark", mark={"name": name})
+
+    def _message(self, event: str, **fields: Any) -> str:
+        self._sequence += 1
+        return json.dumps(
+            {
+                "event": event,
+                "sequenceNumber": str(self._sequence),
+                **fields,
+                "streamSid": self.ids.stream_sid,
+            }
+        )
+
+
+def _parse(message: str | bytes, stream_sid: str) -> dict[str, Any]:
+    try:
+        event = json.loads(message)
+    except (ValueError, RecursionError):
+        raise StreamError(f"expected a JSON object, found {_shown(message)}") from None
+    if not isinstance(event, dict):
+        raise StreamError(f"expected a JSON object, found {_shown(message)}")
+    if event.get("event") not in ("media", "mark", "clear"):
+        raise StreamError(f"event: expected media, mark or clear, found {event.get('event')!r}")
+    if event.get("streamSid") != stream_sid:
+        raise StreamError(f"streamSid: expected {stream_sid!r}, found {event.get('streamSid')!r}")
+    return event
+
+
+def _payload(event: dict[str, Any]) -> bytes:
+    media = event.get("media")
+    payload = media.get("payload") if isinstance(media, dict) else None
+    if not isinstance(payload, str):
+        raise StreamError("media.payload: expected base64 mu-law audio, found none")
+    try:
+        return base64.b64decode(payload, validate=True)
+    except (binascii.Error, ValueError):
+        raise StreamError(f"media.payload: expected base64 mu-law audio, found {_shown(payload)}") from None
+
+
+def _mark_name(event: dict[str, Any]) -> str:
+    mark = event.get("mark")
+    name = mark.get("name") if isinstance(mark, dict) else None
+    if not isinstance(name, str):
+        raise StreamError(f"mark.name: expected a string, found {name!r}")
+    return name
+
+
+def _shown(message: str | bytes) -> str:
+    return repr(message[:60])

@@ -1,0 +1,12 @@
+"""Code that runs inside a SUT: self-contained, standard library only, injected by environment variables."""
+
+from pathlib import Path
+
+PYTHON_AGENT_DIR = Path(__file__).with_name("python")
+"""Directory to put on a Python SUT's PYTHONPATH."""
+
+ADDRESS_VARIABLE = "LEAKLINE_AGENT"
+"""Environment variable with the path of the harness's Unix socket; the agent does nothing without it."""
+
+CODE_VARIABLE = "LEAKLINE_CODE"
+"""Environment variable with directories (os.pathsep between) whose lines count as the user's own."""

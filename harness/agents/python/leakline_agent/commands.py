@@ -1,0 +1,125 @@
+"""What the harness can ask: `begin`, `sample`, `watch`, `sites`, `end`."""
+
+import gc
+import sys
+import threading
+import tracemalloc
+
+from leakline_agent import census, holders
+from leakline_agent.recorder import Recorder
+
+_LOOP_ANSWER_S = 5.0
+_DEEP_FRAMES = 10
+
+
+class Commands:
+    """The agent's state in one process."""
+
+    def __init__(self):
+        self._recorder = None
+        self._own_trace = False
+        self._froze = False
+
+    def run(self, asked):
+        """Do one command, on the event loop's own thread where there is one: nothing moves meanwhile."""
+        command = {
+            "begin": self.begin,
+            "sample": self.sample,
+            "watch": self.watch,
+            "sites": self.sites,
+            "end": self.release,
+        }[asked["do"]]
+        return _on_loop_thread(lambda: command(**asked.get("with", {})))
+
+    def begin(self):
+        """Start to trace memory, one frame deep: exact bytes at the least cost."""
+        if not tracemalloc.is_tracing():
+            tracemalloc.start(1)
+            self._own_trace = True
+        return {"traced": True}
+
+    def sample(self):
+        """All counters, after a collection."""
+        return census.sample()
+
+    def watch(self, deep=False):
+        """Begin to note where things are made, and trace memory anew.
+
+        `deep` traces enough frames of each allocation to name the user's line behind a library's. It makes a
+        server ten times slower (CPython decodes a line table for every frame), so it is for a few slow calls.
+        """
+        if self._own_trace:
+            tracemalloc.stop()
+        census.settle()
+        if gc.get_freeze_count() == 0:
+            gc.freeze()  # what is not frozen at the end was made in between
+            self._froze = True
+        if not tracemalloc.is_tracing():
+            tracemalloc.start(_DEEP_FRAMES if deep else 1)
+            self._own_trace = True
+        self._recorder = Recorder()
+        self._recorder.install()
+        return {}
+
+    def sites(self):
+        """What was made since `watch` and still lives, by the place that made it; ends the watch."""
+        recorder, self._recorder = self._recorder, None
+        if recorder is None:
+            raise RuntimeError("'sites' was asked for without 'watch'")
+        recorder.uninstall()
+        census.settle()
+        young = {id(thing) for thing in gc.get_objects()} if self._froze else set()
+        self._thaw()
+        return holders.survey(recorder, young)
+
+    def release(self):
+        """Leave the process as it was found."""
+        if self._recorder is not None:
+            self._recorder.uninstall()
+            self._recorder = None
+        if self._own_trace:
+            tracemalloc.stop()
+            self._own_trace = False
+        self._thaw()
+        return {}
+
+    def _thaw(self):
+        if self._froze:
+            gc.unfreeze()
+            self._froze = False
+
+
+def _on_loop_thread(work):
+    """Run `work` inside the running event loop, or here when there is none or it does not answer."""
+    loop = _running_loop()
+    if loop is None:
+        return work()
+    started, done, box = threading.Lock(), threading.Event(), {}
+
+    def inside():
+        if not started.acquire(blocking=False):
+            return
+        try:
+            box["result"] = work()
+        except BaseException as error:
+            box["error"] = error
+        done.set()
+
+    try:
+        loop.call_soon_threadsafe(inside)
+    except RuntimeError:  # closed in between
+        return work()
+    done.wait(_LOOP_ANSWER_S)
+    if started.acquire(blocking=False):
+        return work()  # the loop is blocked: better a count from here than none
+    done.wait()
+    if "error" in box:
+        raise box["error"]
+    return box["result"]
+
+
+def _running_loop():
+    if "asyncio" not in sys.modules:
+        return None
+    running = [loop for loop in census.event_loops() if loop.is_running()]
+    return running[0] if running else None

@@ -1,0 +1,113 @@
+"""Where code is: stacks of (file, line, function), and whose code each frame is."""
+
+import os
+import site
+import sys
+import sysconfig
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_MAX_FRAMES = 40
+_LOOP_FUNCTIONS = ("_run", "_run_once", "run", "run_forever", "run_until_complete")
+_LOOP_FILES = tuple(
+    os.path.join(*parts)
+    for parts in (
+        ("asyncio", "events.py"),
+        ("asyncio", "base_events.py"),
+        ("asyncio", "runners.py"),
+        ("uvloop", "__init__.py"),
+    )
+)
+
+
+def _library_roots():
+    paths = sysconfig.get_paths()
+    third_party = [paths.get("purelib"), paths.get("platlib")]
+    try:
+        third_party += [*site.getsitepackages(), site.getusersitepackages()]
+    except Exception:
+        pass
+    stdlib = [paths.get("stdlib"), paths.get("platstdlib"), os.path.dirname(os.__file__)]
+    return _real(third_party), _real(stdlib)
+
+
+def _real(paths):
+    return tuple({os.path.realpath(path) + os.sep for path in paths if path})
+
+
+_THIRD_PARTY, _STDLIB = _library_roots()
+_USER = _real(os.environ.get("LEAKLINE_CODE", "").split(os.pathsep))
+_kinds = {}
+
+
+def kind_of(filename):
+    """Whose code `filename` is: "user", "library", "stdlib" or "agent"."""
+    kind = _kinds.get(filename)
+    if kind is None:
+        kind = _kinds[filename] = _classify(filename)
+    return kind
+
+
+def _classify(filename):
+    if filename.startswith("<"):
+        return "stdlib" if filename.startswith("<frozen") else "library"
+    path = os.path.realpath(filename)
+    if path.startswith(_HERE + os.sep):
+        return "agent"
+    if _USER and path.startswith(_USER):
+        return "user"
+    # Third-party directories lie inside the standard library's, so they are asked first.
+    if path.startswith(_THIRD_PARTY) or f"{os.sep}site-packages{os.sep}" in path:
+        return "library"
+    return "stdlib" if path.startswith(_STDLIB) else "user"
+
+
+def stack(frame):
+    """The frames from `frame` outwards up to the event loop, innermost first, as (code, line) pairs."""
+    found = []
+    while frame is not None and len(found) < _MAX_FRAMES:
+        code = frame.f_code
+        kind = kind_of(code.co_filename)
+        if code.co_name in _LOOP_FUNCTIONS and code.co_filename.endswith(_LOOP_FILES):
+            break  # below here is whoever started the loop, not whoever made the thing
+        if kind != "agent":
+            found.append((code, frame.f_lineno))
+        frame = frame.f_back
+    return tuple(found)
+
+
+def caller_stack():
+    """The stack of whoever called the agent's hook."""
+    return stack(sys._getframe(2))
+
+
+def allocation_stack(traceback):
+    """The (file, line) frames of a tracemalloc traceback, innermost first, up to the event loop.
+
+    None when it was the agent that allocated: its hooks (recorder.py) stand in the SUT's stacks and are left
+    out of them, all else of the agent is its own business.
+    """
+    found = []
+    for frame in reversed(traceback):
+        filename = frame.filename
+        if kind_of(filename) == "agent":
+            if not found or not filename.endswith("recorder.py"):
+                return None
+            continue
+        # Only Handle._run of asyncio/events.py, and what starts a loop, stand in a stack here.
+        if found and filename.endswith(_LOOP_FILES) and not filename.endswith("base_events.py"):
+            break
+        found.append((filename, frame.lineno))
+    return tuple(found)
+
+
+def describe(pairs):
+    """(code, line) pairs as JSON: {"file", "line", "function", "kind"}."""
+    return [
+        {
+            "file": code.co_filename,
+            "line": line,
+            "function": code.co_qualname,
+            "kind": kind_of(code.co_filename),
+        }
+        for code, line in pairs
+    ]

@@ -1,0 +1,150 @@
+"""What was made during a watch and still lives: counts by site, the memory each holds, the rest of the heap.
+
+A leaked listener keeps a closure, the closure keeps the call's session, and so on: memory that is reached
+from what leaked, through objects made during the watch alone, is charged to it. What is left is charged to
+the lines that allocated it.
+"""
+
+import gc
+import os
+import sys
+import threading
+import tracemalloc
+
+from leakline_agent import census
+from leakline_agent.frames import allocation_stack, describe, kind_of
+
+_MOST_SITES = 40
+_MOST_VISITED = 2_000_000
+_ORDER = ("tasks", "threads", "timers", "listeners", "sockets")
+
+
+def survey(recorder, young):
+    """Survivors as JSON; `young` are the identities of the collector's objects made during the watch.
+
+    {"resources": {name: [row]}, "files": [row], "heap": [{"count", "bytes", "stack"}], "heap_bytes": number},
+    where a row is {"count", "stack", "held_bytes"} and a stack is as `frames.describe` gives it.
+    """
+    snapshot = tracemalloc.take_snapshot() if tracemalloc.is_tracing() else None
+    groups = {name: _by_site(recorder.made[name], things) for name, things in _alive(recorder).items()}
+    claimed, taken = set(), {}
+    resources = {}
+    for name in _ORDER:
+        rows = []
+        for stack, things in groups.get(name, {}).items():
+            held = _held_bytes(things, young, claimed, taken) if snapshot is not None else 0
+            rows.append({"count": len(things), "stack": describe(stack), "held_bytes": held})
+        resources[name] = _largest(rows, "count")
+    del groups
+    heap, total = _heap_sites(snapshot, taken)
+    return {"resources": resources, "files": _open_files(recorder), "heap": heap, "heap_bytes": total}
+
+
+def _alive(recorder):
+    by_type = census.objects_by_type()
+    loops = census._event_loops_in(by_type)
+    socket_type = sys.modules["socket"].socket if "socket" in sys.modules else ()
+    noted = recorder.made["sockets"]
+    sockets = [
+        thing
+        for thing in gc.get_objects()
+        if id(thing) in noted and isinstance(thing, socket_type) and thing.fileno() != -1
+    ]
+    return {
+        "timers": census.live_timers(loops, by_type),
+        "tasks": list(census.live_tasks(loops)),
+        "threads": threading.enumerate(),
+        "listeners": [handler for _, handler in census.live_listeners(by_type)],
+        "sockets": sockets,
+    }
+
+
+def _by_site(notes, things):
+    groups = {}
+    for thing in things:
+        stack = notes.get(id(thing))
+        if stack is not None:
+            groups.setdefault(stack, []).append(thing)
+    return groups
+
+
+def _held_bytes(roots, young, claimed, taken):
+    """Bytes reached from `roots` through objects made during the watch and not claimed before.
+
+    `taken` collects {allocation traceback: [count, bytes]} of what was claimed.
+    """
+    total, stack = 0, list(roots)
+    while stack and len(claimed) < _MOST_VISITED:
+        thing = stack.pop()
+        if id(thing) in claimed or isinstance(thing, type):
+            continue
+        # Python 3.11 cannot find the trace of an instance with a __dict__; the collector knows it, though.
+        made_at = tracemalloc.get_object_traceback(thing)
+        if made_at is None and id(thing) not in young:
+            continue  # older than the watch: not what leaked
+        claimed.add(id(thing))
+        try:
+            size = sys.getsizeof(thing)
+        except Exception:
+            continue
+        total += size
+        if made_at is not None:
+            entry = taken.setdefault(allocation_stack(made_at), [0, 0])
+            entry[0] += 1
+            entry[1] += size
+        stack.extend(gc.get_referents(thing))
+    return total
+
+
+def _heap_sites(snapshot, taken):
+    """Allocation sites of what lives and was not claimed, largest first; and all traced bytes."""
+    if snapshot is None:
+        return [], 0
+    sites, total = {}, 0
+    for trace in snapshot.traces:
+        place = allocation_stack(trace.traceback)
+        if place is None:
+            continue
+        total += trace.size
+        entry = sites.setdefault(place, [0, 0])
+        entry[0] += 1
+        entry[1] += trace.size
+    rows = []
+    for place, (number, size) in sites.items():
+        held_number, held_size = taken.get(place, (0, 0))
+        if size > held_size:
+            rows.append(
+                {
+                    "count": max(1, number - held_number),
+                    "bytes": size - held_size,
+                    "stack": [_described(frame) for frame in place],
+                }
+            )
+    return _largest(rows, "bytes"), total
+
+
+def _described(frame):
+    filename, line = frame
+    return {"file": filename, "line": line, "function": "", "kind": kind_of(filename)}
+
+
+def _open_files(recorder):
+    """[{"count", "stack"}] of the files opened during the watch and still open."""
+    groups = {}
+    try:
+        for name in os.listdir("/proc/self/fd"):
+            try:
+                path = os.readlink(os.path.join("/proc/self/fd", name))
+            except OSError:
+                continue
+            stack = recorder.opened.get(path.removesuffix(" (deleted)"))
+            if stack is not None:
+                groups[stack] = groups.get(stack, 0) + 1
+    except OSError:
+        return []  # no /proc on this system
+    rows = [{"count": number, "stack": describe(stack), "held_bytes": 0} for stack, number in groups.items()]
+    return _largest(rows, "count")
+
+
+def _largest(rows, key):
+    return sorted(rows, key=lambda row: row[key], reverse=True)[:_MOST_SITES]

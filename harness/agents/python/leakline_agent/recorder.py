@@ -1,0 +1,133 @@
+"""Notes where timers, tasks, threads, sockets, files and listeners are made, for the length of one watch.
+
+Each hook wraps one method of a library that the SUT has imported, calls it unchanged, and notes the stack
+under the identity of what came back. Identities are only ever looked up for things that are alive, so the
+newest note is the right one. `uninstall` puts every method back.
+"""
+
+import os
+import sys
+import threading
+
+from leakline_agent.frames import caller_stack
+
+_MOST_NOTES = 200_000
+_hooked_opens = None
+
+
+class Recorder:
+    """The notes of one watch: {resource: {id of the thing: stack}}."""
+
+    def __init__(self):
+        self.made = {name: {} for name in ("timers", "tasks", "threads", "sockets", "listeners")}
+        self.opened = {}
+        """{path: stack} of files opened."""
+        self._undo = []
+
+    def install(self):
+        """Put the hooks in."""
+        self._hook_loops()
+        self._wrap_init(threading.Thread, "start", "threads")
+        if "socket" in sys.modules:
+            self._wrap_init(sys.modules["socket"].socket, "__init__", "sockets")
+        emitters = sys.modules.get("pyee.base")
+        if emitters is not None and hasattr(emitters.EventEmitter, "_add_event_handler"):
+            self._hook_listeners(emitters.EventEmitter)
+        self._hook_opens()
+
+    def uninstall(self):
+        """Take the hooks out."""
+        global _hooked_opens
+        _hooked_opens = None
+        while self._undo:
+            owner, name, original = self._undo.pop()
+            if original is None:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, original)
+
+    def note(self, resource, thing, stack):
+        """Remember that `thing` was made at `stack`."""
+        notes = self.made[resource]
+        if len(notes) < _MOST_NOTES:
+            notes[id(thing)] = stack
+
+    def _replace(self, owner, name, hook):
+        self._undo.append((owner, name, owner.__dict__.get(name)))
+        setattr(owner, name, hook)
+
+    def _hook_loops(self):
+        base_events = sys.modules.get("asyncio.base_events")
+        if base_events is not None:
+            self._wrap_result(base_events.BaseEventLoop, "call_at", "timers")
+            self._wrap_result(base_events.BaseEventLoop, "create_task", "tasks")
+        uvloop = sys.modules.get("uvloop")
+        if uvloop is not None and isinstance(getattr(uvloop, "Loop", None), type):
+            for name, resource in (("call_later", "timers"), ("call_at", "timers"), ("create_task", "tasks")):
+                self._wrap_result(uvloop.Loop, name, resource)
+
+    def _wrap_result(self, owner, name, resource):
+        original, recorder = getattr(owner, name), self
+
+        def hook(*args, **kwargs):
+            made = original(*args, **kwargs)
+            recorder.note(resource, made, recorder.chained(caller_stack()))
+            return made
+
+        self._replace(owner, name, hook)
+
+    def _wrap_init(self, owner, name, resource):
+        original, recorder = getattr(owner, name), self
+
+        def hook(thing, *args, **kwargs):
+            original(thing, *args, **kwargs)
+            recorder.note(resource, thing, recorder.chained(caller_stack()))
+
+        self._replace(owner, name, hook)
+
+    def _hook_listeners(self, owner):
+        original, recorder = owner._add_event_handler, self
+
+        def hook(emitter, event, handler, *args, **kwargs):
+            made = original(emitter, event, handler, *args, **kwargs)
+            recorder.note("listeners", handler, recorder.chained(caller_stack()))
+            return made
+
+        self._replace(owner, "_add_event_handler", hook)
+
+    def _hook_opens(self):
+        global _hooked_opens
+        _install_audit_hook()
+        _hooked_opens = self
+
+    def chained(self, stack):
+        """`stack`, and below it the stack that made the task that it runs in, if this watch saw that."""
+        asyncio = sys.modules.get("asyncio")
+        try:
+            task = asyncio.current_task() if asyncio is not None else None
+        except RuntimeError:  # no loop runs in this thread
+            task = None
+        made_at = self.made["tasks"].get(id(task)) if task is not None else None
+        return stack + made_at if made_at is not None else stack
+
+
+_audit_hook_installed = False
+
+
+def _install_audit_hook():
+    # An audit hook cannot be taken out again, so it is put in once and is idle outside a watch.
+    global _audit_hook_installed
+    if not _audit_hook_installed:
+        _audit_hook_installed = True
+        sys.addaudithook(_on_audit)
+
+
+def _on_audit(event, args):
+    recorder = _hooked_opens
+    if recorder is None or event != "open" or len(recorder.opened) >= _MOST_NOTES:
+        return
+    try:
+        path = os.path.abspath(os.fsdecode(args[0]))
+        recorder.opened[path] = recorder.chained(caller_stack())
+    except Exception:
+        pass  # an fd number, or a path that is none

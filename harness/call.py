@@ -1,0 +1,149 @@
+"""The call engine: plays the caller's end of a scenario as a Sans-I/O machine.
+
+It is driven by a 20 ms beat of call time and by what the server sends; it opens no socket and reads no clock. The
+same machine serves the soak and the load run.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from functools import lru_cache
+
+from fakes.audio import FRAME_S, SILENCE_FRAME, speech_frames
+from fakes.twilio.caller import Goodbye
+from fakes.twilio.media_stream import MediaStream, StreamError, StreamIds
+from scenarios.scenario import Scenario
+from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Say, Step
+
+PATIENCE_S = 5.0
+"""How long a caller waits for the agent to say something: in call time, and at least this long in real time."""
+
+_QUIET_S = 1.0
+_LEAST_REAL_QUIET_S = 0.3
+_TOLERANCE_S = 0.06
+
+_SILENCE = base64.b64encode(SILENCE_FRAME).decode("ascii")
+
+
+@lru_cache(maxsize=64)
+def _spoken(seconds: float) -> tuple[str, ...]:
+    """Base64 frames of speech: encoded once, since every call says the same."""
+    return tuple(base64.b64encode(frame).decode("ascii") for frame in speech_frames(seconds))
+
+
+class ScriptedCall:
+    """One call by the script: a `StreamDriver` for `fakes.twilio.StreamCaller`.
+
+    Args:
+        speed: call seconds per second; patience is kept in real time too.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        ids: StreamIds,
+        *,
+        speed: float = 1.0,
+        custom_parameters: Mapping[str, str] | None = None,
+    ) -> None:
+        self.goodbye: Goodbye | None = None
+        self.failure = ""
+        """Why the call did not go as scripted; empty while it does."""
+        self.problems: list[str] = []
+        """Messages of the server that Twilio would have refused."""
+        self.stream = MediaStream(ids, custom_parameters or {})
+        self._steps = scenario.steps
+        self._at = -1
+        self._frames: list[str] = []
+        self._since = 0.0
+        self._heard_before_s = 0.0
+        self._expected_s = 0.0
+        self._last_audio_at = 0.0
+        self._patience_s = PATIENCE_S * max(1.0, speed)
+        self._quiet_s = max(_QUIET_S, _LEAST_REAL_QUIET_S * speed)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the script was followed to its last step."""
+        return not self.failure and self._at >= len(self._steps) - 1
+
+    def begin(self) -> list[str]:
+        """Twilio's first messages."""
+        return self.stream.open()
+
+    def receive(self, message: str | bytes, now: float) -> list[str]:
+        """Take a message of the server."""
+        heard_s = self.stream.heard_s
+        try:
+            answer = self.stream.receive(message, now)
+        except StreamError as error:
+            self.problems.append(str(error))
+            return []
+        if self.stream.heard_s > heard_s:
+            self._last_audio_at = max(now, self.stream.playing_until)
+        return answer
+
+    def tick(self, now: float) -> list[str]:
+        """The messages of the 20 ms frame that is due `now`."""
+        while self.goodbye is None and (self._at < 0 or self._is_done(self._steps[self._at], now)):
+            self._go_on(now)
+        messages = self.stream.played(now)
+        if self.goodbye == "stop":
+            return [*messages, self.stream.stop()]
+        if self.goodbye is None:
+            messages.append(self.stream.media(self._frames.pop(0) if self._frames else _SILENCE))
+        return messages
+
+    def ended_by_server(self, detail: str) -> None:
+        """Note that the server ended the stream: a failure unless the script was at its end."""
+        if not self.finished and not self.failure:
+            self.failure = f"the server {detail} during {self._step_name()}"
+
+    def _go_on(self, now: float) -> None:
+        self._at += 1
+        self._since = now
+        match self._steps[self._at]:
+            case Say(seconds=seconds):
+                self._frames = list(_spoken(seconds))
+            case Agent(seconds=seconds, transcript=transcript, calls=calls):
+                self._expected_s += seconds if transcript or not calls else 0.0
+            case HangUp():
+                self.goodbye = "stop"
+            case Drop():
+                self.goodbye = "reset"
+
+    def _is_done(self, step: Step, now: float) -> bool:
+        match step:
+            case Say():
+                return not self._frames
+            case Pause(seconds=seconds):
+                return now - self._since >= seconds - FRAME_S / 2
+            case Listen(seconds=seconds):
+                return self._has_listened(seconds, now)
+            case _:
+                return True
+
+    def _has_listened(self, seconds: float | None, now: float) -> bool:
+        heard_s = self.stream.heard_s - self._heard_before_s
+        still_playing_s = max(0.0, self.stream.playing_until - now)
+        if heard_s <= 0:
+            if now - self._since < self._patience_s:
+                return False
+            self.failure = f"heard nothing in {self._step_name()}"
+            self.goodbye = "stop"
+            return False
+        if seconds is not None:
+            done = heard_s - still_playing_s >= seconds
+        else:
+            as_expected = self._expected_s > 0 and heard_s >= self._expected_s - _TOLERANCE_S
+            quiet = now - self._last_audio_at >= self._quiet_s
+            done = still_playing_s <= 0 and (as_expected or quiet)
+        if done:
+            self._heard_before_s = self.stream.heard_s
+            self._expected_s = 0.0
+        return done
+
+    def _step_name(self) -> str:
+        step = self._steps[max(0, self._at)]
+        return f"step {self._at + 1} ({type(step).__name__})"

@@ -1,0 +1,133 @@
+"""The command line: reads flags, runs, and has the result shown. Nothing imports this module."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from harness import demo
+from harness.errors import LeaklineError, UsageError
+from harness.model import RunResult
+from harness.settings import SoakSettings, from_files, make
+from harness.soak import soak
+from reports import terminal
+from scenarios import BUILT_IN
+
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(version("leakline"), prog_name="leakline")
+def cli() -> None:
+    """Find what a voice-AI server leaks: how much per call, and from which line."""
+
+
+@cli.command("soak")
+@click.option("--sut", metavar="CMD", help="Command that starts your server; {port} becomes a free port.")
+@click.option("--url", metavar="URL", help="Its Media Streams WebSocket: ws://127.0.0.1:{port}/media-stream")
+@click.option("--scenario", metavar="NAME", help="A built-in scenario, or FILE.py:VARIABLE.")
+@click.option("--cycles", type=int, metavar="N", help="Calls that count.  [default: 96]")
+@click.option("--warmup", type=int, metavar="N", help="Calls before the first sample.  [default: 16]")
+@click.option("--concurrency", type=int, metavar="N", help="Calls at a time.  [default: 8]")
+@click.option("--speed", type=float, metavar="X", help="Call seconds per second.  [default: 10]")
+@click.option(
+    "--settle", type=float, metavar="S", help="Seconds that growth gets to go away by itself.  [default: 6]"
+)
+@click.option("--start-timeout", type=float, metavar="S", help="Seconds to listen in.  [default: 30]")
+@click.option("--env", "env", multiple=True, metavar="NAME=VALUE", help="Set for the server; may be repeated.")
+@click.option("--runs", metavar="DIR", help="Where runs are kept.  [default: runs]")
+@click.option("--leaks", metavar="NAMES", help="Of the demo server: none, all, or names with commas.")
+def soak_command(leaks: str | None, env: tuple[str, ...], **flags: Any) -> None:
+    """Make many calls to a server and say what grows with them.
+
+    Without --sut it runs the demo: a server with leaks, then the same server without them.
+
+    Exit code: 0 clean, 1 leaking, 2 wrong use, 3 inconclusive or the run failed.
+    """
+    given = {**flags, "env": _environment(env) if env else None}
+    console = Console(highlight=False)
+    own_server = flags["sut"] is not None or flags["url"] is not None or from_files(Path.cwd())
+    if own_server and leaks is None:
+        sys.exit(_run(console, make(given, Path.cwd())).exit_code)
+    if own_server and flags["sut"] is not None:
+        raise UsageError("--leaks: it is for the demo server; expected it without --sut")
+    if leaks is not None:
+        sys.exit(_run(console, SoakSettings(**demo.given(leaks, given))).exit_code)
+    sys.exit(_demo(console, given))
+
+
+@cli.command("scenarios")
+def scenarios_command() -> None:
+    """List the built-in scenarios."""
+    for scenario in BUILT_IN.values():
+        steps = " · ".join(type(step).__name__ for step in scenario.steps)
+        click.echo(f"{scenario.name:24} {steps}")
+
+
+def _demo(console: Console, given: dict[str, Any]) -> int:
+    """The leaky server, then the fixed one. 0 when the first leaks and the second is clean."""
+    leaky = _run(console, SoakSettings(**demo.given("all", given)), "the server with its leaks")
+    fixed = _run(console, SoakSettings(**demo.given("none", given)), "the same server, fixed")
+    as_it_should = leaky.state == "leaking" and fixed.state == "clean"
+    console.print(
+        f"  With its leaks the server is {leaky.state} ({len(leaky.findings)} found); fixed, it is {fixed.state}.\n"
+        "  Now yours:  leakline soak --sut 'CMD --port {port}' --url 'ws://127.0.0.1:{port}/media-stream'\n",
+        markup=False,
+    )
+    return 0 if as_it_should else 1
+
+
+def _run(console: Console, settings: SoakSettings, title: str = "") -> RunResult:
+    with terminal.Live(console, title or settings.name or "soak") as live:
+        result = asyncio.run(_until_terminated(settings, live))
+    terminal.show(console, result)
+    return result
+
+
+async def _until_terminated(settings: SoakSettings, live: terminal.Live) -> RunResult:
+    """The run; SIGTERM ends it as Ctrl-C does, with nothing left running."""
+    task = asyncio.ensure_future(soak(settings, live))
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(NotImplementedError):
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
+
+
+def _environment(pairs: tuple[str, ...]) -> dict[str, str]:
+    environment = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--env: expected NAME=VALUE, found {pair!r}")
+        environment[name] = value
+    return environment
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        cli.main(standalone_mode=False)
+    except LeaklineError as error:
+        _fail(str(error), error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, asyncio.CancelledError, click.Abort):
+        _fail("interrupted; the server and the fakes have been stopped", INTERRUPTED)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"leakline: {message}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""From growth and survivors to findings: what leaks, from which line, and what comes along with it.
+
+Pure functions. Several resources that grow from one place are one finding, named after the most telling.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+
+from harness.model import BYTES, RESOURCES, Companion, Finding, Frame, Growth, Resource, Site
+from harness.source import function_at, line_text
+from harness.verdict import FLOORS
+
+_RARE = 0.2
+"""A site that made less than this share of the growth is steady state that was renewed, not a leak."""
+
+_SAME_RATE = 0.05
+_UNEXPLAINED = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class SiteCount:
+    """So many survivors of a watch that one place made."""
+
+    stack: tuple[Frame, ...]
+    count: int
+    size_bytes: int
+    """What they hold; of an allocation, what was allocated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a watch of `cycles` calls left behind in the SUT."""
+
+    cycles: int
+    made: dict[Resource, tuple[SiteCount, ...]] = field(default_factory=dict)
+    heap: tuple[SiteCount, ...] = ()
+    """Allocations that nothing in `made` holds."""
+
+
+@dataclass
+class _Group:
+    """Survivors of one resource from one function; and, once merged, those that share a line with them."""
+
+    counts: dict[Resource, float]
+    """{resource: units per cycle}."""
+    sites: dict[Site, int]
+    """{site: how many}."""
+    stack: tuple[Frame, ...]
+    held_per_cycle: float = 0.0
+    how: dict[Resource, str] = field(default_factory=dict)
+
+    @property
+    def resource(self) -> Resource:
+        return next(name for name in RESOURCES if name in self.counts)
+
+
+def build(growths: Sequence[Growth], survey: Survey | None, root: Path) -> tuple[Finding, ...]:
+    """The findings of a run, the most telling first. Paths are shown from `root` where they lie under it."""
+    leaking = {g.resource: g for g in growths if g.state == "leaking"}
+    groups: list[_Group] = []
+    for resource, growth in leaking.items():
+        if resource not in BYTES:
+            groups += _groups(growth, survey, root)
+    groups = _merge_same_line(groups)
+    _attach_siteless(groups, leaking)
+    findings = [_finding(group, leaking) for group in groups]
+    if "heap" in leaking:
+        findings = _with_heap(findings, groups, leaking["heap"], survey, root)
+    if "rss" in leaking:
+        findings = _with_rss(findings, leaking["rss"])
+    return tuple(sorted(findings, key=lambda f: RESOURCES.index(f.resource)))
+
+
+def site_of(stack: Sequence[Frame], root: Path) -> Site | None:
+    """The frame to name: the innermost of the user's own, else the innermost of a library."""
+    for kind in ("user", "library", "stdlib"):
+        for frame in stack:
+            if frame.kind == kind:
+                function = frame.function or function_at(frame.file, frame.line)
+                text = line_text(frame.file, frame.line)
+                return Site(shown_path(frame.file, root), frame.line, function, text)
+    return None
+
+
+def shown_path(file: str, root: Path) -> str:
+    """`file` as a person would name it: from `root`, or from the directory that it is imported from."""
+    installed = f"{os.sep}site-packages{os.sep}"
+    if installed in file:
+        return file.rpartition(installed)[2]
+    path = Path(file)
+    return str(path.relative_to(root)) if path.is_relative_to(root) else file
+
+
+def _groups(growth: Growth, survey: Survey | None, root: Path) -> list[_Group]:
+    rows = survey.made.get(growth.resource, ()) if survey is not None else ()
+    by_function: dict[object, _Group] = {}
+    anonymous = count()
+    for row in sorted(rows, key=lambda r: r.count, reverse=True):
+        site = site_of(row.stack, root)
+        if site is None or survey is None:
+            continue
+        key = (site.file, site.function) if site.function else next(anonymous)
+        group = by_function.setdefault(key, _Group({growth.resource: 0.0}, {}, row.stack))
+        group.sites[site] = group.sites.get(site, 0) + row.count
+        group.counts[growth.resource] += row.count / survey.cycles
+        group.held_per_cycle += row.size_bytes / survey.cycles
+    kept = [g for g in by_function.values() if g.counts[growth.resource] >= _RARE * growth.per_cycle]
+    total = sum(g.counts[growth.resource] for g in kept)
+    for group in kept:  # the long run's rate, shared out as the watch saw it
+        group.counts[growth.resource] *= growth.per_cycle / total
+    return kept
+
+
+def _merge_same_line(groups: Iterable[_Group]) -> list[_Group]:
+    merged: list[_Group] = []
+    for group in groups:
+        home = next((m for m in merged if m.sites.keys() & group.sites.keys()), None)
+        if home is None:
+            merged.append(group)
+            continue
+        for resource, per_cycle in group.counts.items():
+            home.counts[resource] = home.counts.get(resource, 0.0) + per_cycle
+            home.how[resource] = "same line"
+        for site, number in group.sites.items():
+            home.sites[site] = home.sites.get(site, 0) + number
+        home.held_per_cycle += group.held_per_cycle
+    return merged
+
+
+def _attach_siteless(groups: list[_Group], leaking: dict[Resource, Growth]) -> None:
+    """Give each resource that no site accounts for to the finding that it grows in step with, or its own."""
+    for resource, growth in leaking.items():
+        if resource in BYTES or any(resource in g.counts for g in groups):
+            continue
+        left = growth.per_cycle
+        if resource == "fds":
+            # Every socket is an fd too: only what is more than the sockets is news.
+            sockets = leaking.get("sockets")
+            left -= sockets.per_cycle if sockets is not None else 0.0
+            if sockets is not None and left <= max(FLOORS["fds"], _SAME_RATE * growth.per_cycle):
+                home = next(g for g in groups if "sockets" in g.counts)
+                home.counts["fds"], home.how["fds"] = growth.per_cycle, "same rate"
+                continue
+        home_in_step = next((g for g in groups if _in_step(g, left)), None)
+        if home_in_step is not None:
+            home_in_step.counts[resource] = left
+            home_in_step.how[resource] = "same rate"
+        else:
+            groups.append(_Group({resource: left}, {}, ()))
+
+
+def _in_step(group: _Group, per_cycle: float) -> bool:
+    return any(abs(rate - per_cycle) <= _SAME_RATE * per_cycle for rate in group.counts.values())
+
+
+def _finding(group: _Group, leaking: dict[Resource, Growth]) -> Finding:
+    first = group.resource
+    companions = tuple(
+        Companion(r, per_cycle, "same line" if group.how.get(r) != "same rate" else "same rate")
+        for r, per_cycle in group.counts.items()
+        if r != first
+    )
+    sites = tuple(sorted(group.sites, key=lambda s: (-group.sites[s], s.file, s.line)))
+    return Finding(first, group.counts[first], leaking[first], sites, companions, group.stack)
+
+
+def _with_heap(
+    findings: list[Finding], groups: list[_Group], heap: Growth, survey: Survey | None, root: Path
+) -> list[Finding]:
+    """Charge the heap's growth to the findings that hold it; what is left is a finding of its own."""
+    held = sum(group.held_per_cycle for group in groups)
+    charged = []
+    for finding, group in zip(findings, groups, strict=True):
+        companions = finding.companions
+        if group.held_per_cycle > FLOORS["heap"]:
+            companions = (*companions, Companion("heap", group.held_per_cycle, "held"))
+        charged.append(replace(finding, companions=companions))
+    left = heap.per_cycle - held
+    if left <= max(FLOORS["heap"], _UNEXPLAINED * heap.per_cycle):
+        return charged
+    sites: dict[Site, int] = {}
+    stack: tuple[Frame, ...] = ()
+    for row in survey.heap if survey is not None else ():
+        site = site_of(row.stack, root)
+        if site is None or survey is None or row.count < _RARE * survey.cycles:
+            continue
+        sites[site] = sites.get(site, 0) + row.size_bytes
+        stack = stack or row.stack
+    ranked = sorted(sites, key=lambda s: sites[s], reverse=True)
+    return [*charged, Finding("heap", left, heap, tuple(ranked[:5]), (), stack)]
+
+
+def _with_rss(findings: list[Finding], rss: Growth) -> list[Finding]:
+    if not findings:
+        return [Finding("rss", rss.per_cycle, rss, detail="native memory, or a heap that fragments")]
+    first, *others = findings
+    companion = Companion("rss", rss.per_cycle, "same rate")
+    return [replace(first, companions=(*first.companions, companion)), *others]

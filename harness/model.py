@@ -1,0 +1,199 @@
+"""The data that runs through leakline: samples, growth, findings, results. Frozen, and plain as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from harness.resources import BYTES, RESOURCES, Resource
+from harness.words import amount
+
+__all__ = [
+    "BYTES",
+    "RESOURCES",
+    "CallStats",
+    "Companion",
+    "Finding",
+    "Frame",
+    "FrameKind",
+    "Growth",
+    "Resource",
+    "RunResult",
+    "Sample",
+    "Site",
+    "State",
+]
+
+FrameKind = Literal["user", "library", "stdlib"]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame of a stack in the SUT."""
+
+    file: str
+    line: int
+    function: str
+    """Qualified name; empty when it is not known."""
+    kind: FrameKind
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place in code that made what leaked."""
+
+    file: str
+    """As a person would name it: from the working directory, or from where it is imported."""
+    line: int
+    function: str
+    text: str = field(default="", compare=False)
+    """What stands on the line."""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}  {self.function}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """All counters at one quiet point."""
+
+    cycles: int
+    """Calls made before it, since the first sample that counts."""
+    at_s: float
+    """Seconds since the run began."""
+    values: Mapping[Resource, float]
+
+
+State = Literal["clean", "leaking", "inconclusive"]
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How one resource grew with the number of calls: units per cycle with a confidence interval."""
+
+    resource: Resource
+    state: State
+    per_cycle: float
+    low: float
+    high: float
+    exact: bool
+    """Whether every sample lies on the line."""
+    cycles: int
+    samples: int
+    note: str = ""
+    """Why it is what it is, when that is not plain from the numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """A resource that grew with a finding, from the same place."""
+
+    resource: Resource
+    per_cycle: float
+    how: Literal["held", "same line", "same rate"]
+    """`held`: memory reached from what leaked. `same line`: made there. `same rate`: grew in step."""
+
+    def __str__(self) -> str:
+        why = {"held": "held by it", "same line": "from the same line", "same rate": "in step with it"}[self.how]
+        return f"{self.resource} {amount(self.resource, self.per_cycle, sign=True)} a call, {why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A resource whose growth is real, and the place that makes it."""
+
+    resource: Resource
+    per_cycle: float
+    growth: Growth
+    sites: tuple[Site, ...] = ()
+    """Where it is made, the most of it first; empty when that could not be seen."""
+    companions: tuple[Companion, ...] = ()
+    stack: tuple[Frame, ...] = ()
+    """The stack of the first site, innermost frame first."""
+    detail: str = ""
+
+    @property
+    def site(self) -> Site | None:
+        """The line to look at first."""
+        return self.sites[0] if self.sites else None
+
+    @property
+    def measure(self) -> str:
+        """The growth in words: `+4.00 a call (exact, 211 calls)`."""
+        growth = self.growth
+        if growth.exact:
+            sure = "exact"
+        else:
+            low, high = (amount(self.resource, value) for value in (growth.low, growth.high))
+            sure = f"{low} to {high}"
+        return f"{amount(self.resource, self.per_cycle, sign=True)} a call ({sure}, {growth.cycles} calls)"
+
+    def __str__(self) -> str:
+        where = str(self.site) if self.site is not None else self.detail or "line not known"
+        return f"{self.resource}  {self.measure}  {where}"
+
+    def in_full(self) -> str:
+        """The finding over several lines: the growth, the line and what stands on it, what comes with it."""
+        lines = [str(self)]
+        if self.site is not None and self.site.text:
+            lines.append(f"    {self.site.line} | {self.site.text}")
+        lines += [f"    also from {site}" for site in self.sites[1:]]
+        lines += [f"    {companion}" for companion in self.companions]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class CallStats:
+    """How the calls of a run went."""
+
+    made: int = 0
+    as_scripted: int = 0
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """{reason: number of calls}."""
+
+    @property
+    def failed(self) -> int:
+        """Calls that did not follow their script to its end."""
+        return self.made - self.as_scripted
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """All that a run found out."""
+
+    sut: str
+    scenario: str
+    state: State
+    calls: CallStats
+    seconds: float
+    growths: tuple[Growth, ...]
+    findings: tuple[Finding, ...]
+    samples: tuple[Sample, ...]
+    unmeasured: Mapping[Resource, str] = field(default_factory=lambda: MappingProxyType({}))
+    """{resource: why it could not be measured}."""
+    notes: tuple[str, ...] = ()
+    directory: str = ""
+    """The run's folder: the journal and the SUT's output."""
+
+    def __str__(self) -> str:
+        return f"{self.sut} · {self.scenario} · {self.calls.made} calls in {self.seconds:.0f} s"
+
+    def in_full(self) -> str:
+        """The verdict as plain text, for a failing test: the findings first."""
+        lines = [str(self)]
+        lines += [f"LEAKING  {finding.in_full()}" for finding in self.findings]
+        lines += [f"unsure   {g.resource}  {g.note}" for g in self.growths if g.state == "inconclusive"]
+        lines += [f"note     {note}" for note in self.notes]
+        lines += [f"calls    {number} failed: {reason}" for reason, number in self.calls.failures.items()]
+        return "\n".join([*lines, f"run      {self.directory}"])
+
+    @property
+    def exit_code(self) -> int:
+        """0 clean, 1 leaking, 3 inconclusive."""
+        return {"clean": 0, "leaking": 1, "inconclusive": 3}[self.state]
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as plain data."""
+        return asdict(self) | {"unmeasured": dict(self.unmeasured), "exit_code": self.exit_code}

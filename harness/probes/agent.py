@@ -1,0 +1,171 @@
+"""The harness's end of the line to the Python agents in a SUT's processes.
+
+Every Python process of the SUT connects by itself (a SUT may be several: a reloader, workers). Counts are summed.
+What an agent sends is checked here and becomes plain data; an agent that fails is dropped and said so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from harness.agents import ADDRESS_VARIABLE, CODE_VARIABLE, PYTHON_AGENT_DIR
+from harness.findings import SiteCount, Survey
+from harness.model import Frame, Resource
+
+RESOURCES: tuple[Resource, ...] = ("heap", "timers", "tasks", "listeners")
+"""What the agent counts."""
+
+_ANSWER_S = 30.0
+_LINE_BYTES = 64 * 1024 * 1024
+
+
+@dataclass
+class _Line:
+    pid: int
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
+class AgentError(Exception):
+    """An agent answered with an error, with nonsense, or not at all."""
+
+
+class PythonAgents:
+    """All agents of one SUT. Use as an async context manager around the SUT's life."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        """What went wrong, for the report."""
+        self._lines: dict[int, _Line] = {}
+        self._numbers = count(1)
+        # Not in the run's folder: a Unix socket's path may have 107 bytes at the most.
+        self._directory = Path(tempfile.mkdtemp(prefix="leakline-"))
+        self._server: asyncio.Server | None = None
+
+    @property
+    def address(self) -> str:
+        """Path of the Unix socket."""
+        return str(self._directory / "agent")
+
+    def environment(self, base: dict[str, str], code: tuple[Path, ...] = ()) -> dict[str, str]:
+        """`base` with what makes a Python SUT start an agent; `code` are directories of the user's own code."""
+        search = [str(PYTHON_AGENT_DIR), *filter(None, [base.get("PYTHONPATH")])]
+        return {
+            **base,
+            "PYTHONPATH": os.pathsep.join(search),
+            ADDRESS_VARIABLE: self.address,
+            CODE_VARIABLE: os.pathsep.join(str(path) for path in code),
+        }
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_unix_server(self._on_connect, self.address, limit=_LINE_BYTES)
+        Path(self.address).chmod(0o600)
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        for line in tuple(self._lines.values()):
+            line.writer.close()
+        if self._server is not None:
+            self._server.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    @property
+    def present(self) -> bool:
+        """Whether any Python process of the SUT has an agent."""
+        return bool(self._lines)
+
+    async def begin(self) -> None:
+        """Have the agents start to trace memory."""
+        await self._ask_all("begin")
+
+    async def sample(self) -> dict[Resource, float]:
+        """The agents' counters, summed; a resource that one of them cannot see is left out."""
+        answers = await self._ask_all("sample")
+        totals: dict[Resource, float] = {}
+        for resource in RESOURCES:
+            values = [answer["resources"].get(resource) for answer in answers]
+            if values and all(isinstance(value, int | float) for value in values):
+                totals[resource] = float(sum(values))
+        return totals
+
+    async def watch(self, *, deep: bool = False) -> None:
+        """Have the agents note where things are made, until `survey`.
+
+        `deep` names the user's line of every allocation; it makes the SUT many times slower.
+        """
+        await self._ask_all("watch", deep=deep)
+
+    async def survey(self, cycles: int) -> Survey:
+        """What was made since `watch` and lives: `cycles` is the number of calls made in between."""
+        made: dict[Resource, list[SiteCount]] = {}
+        heap: list[SiteCount] = []
+        for answer in await self._ask_all("sites"):
+            for resource in ("timers", "tasks", "threads", "listeners", "sockets"):
+                rows = answer["resources"].get(resource, [])
+                made.setdefault(resource, []).extend(_site_count(row, "held_bytes") for row in rows)
+            made.setdefault("fds", []).extend(_site_count(row, "held_bytes") for row in answer["files"])
+            heap += [_site_count(row, "bytes") for row in answer["heap"]]
+        return Survey(cycles, {name: tuple(rows) for name, rows in made.items()}, tuple(heap))
+
+    async def end(self) -> None:
+        """Have the agents leave their processes as they found them."""
+        await self._ask_all("end")
+
+    async def _on_connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            hello = json.loads(await asyncio.wait_for(reader.readline(), _ANSWER_S))
+            pid = int(hello["pid"])
+        except (TimeoutError, ValueError, KeyError, TypeError, OSError):
+            writer.close()
+            return
+        self._lines[pid] = _Line(pid, reader, writer)
+
+    async def _ask_all(self, command: str, **options: object) -> list[dict[str, Any]]:
+        """The answers of all agents; one whose process has ended is forgotten, one that fails is dropped."""
+        answers = []
+        for line in tuple(self._lines.values()):
+            try:
+                answers.append(await self._ask(line, command, options))
+            except (ConnectionError, asyncio.IncompleteReadError):
+                self._lines.pop(line.pid, None)  # the process has ended
+            except AgentError as error:
+                self._lines.pop(line.pid, None)
+                line.writer.close()
+                self.problems.append(f"the agent in process {line.pid} stepped aside at '{command}': {error}")
+        return answers
+
+    async def _ask(self, line: _Line, command: str, options: dict[str, object]) -> dict[str, Any]:
+        number = next(self._numbers)
+        line.writer.write(json.dumps({"id": number, "do": command, "with": options}).encode() + b"\n")
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                await line.writer.drain()
+                raw = await line.reader.readuntil(b"\n")
+        except TimeoutError:
+            raise AgentError(f"no answer in {_ANSWER_S:g} s") from None
+        try:
+            answer = json.loads(raw)
+        except ValueError:
+            raise AgentError("its answer is not JSON") from None
+        if "error" in answer:
+            raise AgentError(str(answer["error"]))
+        result = answer.get("result")
+        if not isinstance(result, dict):
+            raise AgentError("its answer has no result")
+        return result
+
+
+def _site_count(row: dict[str, Any], size: str) -> SiteCount:
+    stack = tuple(Frame(str(f["file"]), int(f["line"]), str(f["function"]), f["kind"]) for f in row.get("stack", []))
+    return SiteCount(stack, int(row["count"]), int(row[size]))

@@ -1,0 +1,41 @@
+"""The black-box probe: what the operating system says of the SUT's processes. Works on any server."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import psutil
+
+from harness.model import Resource
+from harness.sut import Sut
+
+_PROC = Path("/proc")
+
+
+def read(sut: Sut) -> dict[Resource, float]:
+    """rss (bytes), threads, fds and sockets, summed over the SUT's processes."""
+    totals: dict[Resource, float] = {"rss": 0.0, "threads": 0.0, "fds": 0.0, "sockets": 0.0}
+    for process in sut.family():
+        with contextlib.suppress(psutil.Error, OSError):
+            with process.oneshot():
+                memory, threads = process.memory_info().rss, process.num_threads()
+            fds, sockets = _descriptors(process)
+            totals["rss"] += memory
+            totals["threads"] += threads
+            totals["fds"] += fds
+            totals["sockets"] += sockets
+    return totals
+
+
+def _descriptors(process: psutil.Process) -> tuple[int, int]:
+    """(all file descriptors, those that are sockets)."""
+    directory = _PROC / str(process.pid) / "fd"
+    if not directory.is_dir():  # not Linux
+        return process.num_fds(), len(process.net_connections(kind="all"))
+    fds = sockets = 0
+    for entry in directory.iterdir():
+        fds += 1
+        with contextlib.suppress(OSError):
+            sockets += str(entry.readlink()).startswith("socket:")
+    return fds, sockets

@@ -1,0 +1,159 @@
+"""What a soak run is told: one frozen record, checked when it is made, read from flags and from TOML."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from harness.errors import UsageError
+from scenarios.library import load
+from scenarios.scenario import Scenario, ScenarioError
+
+CONFIG_FILES = ("leakline.toml", "pyproject.toml")
+"""Where settings are looked for, in this order, in the working directory."""
+
+_LIMITS: Mapping[str, tuple[float, float]] = {
+    "cycles": (1, 1_000_000),
+    "warmup": (0, 100_000),
+    "concurrency": (1, 1_000),
+    "speed": (0.1, 1_000),
+    "settle": (0, 3_600),
+    "start_timeout": (0.1, 3_600),
+}
+
+
+@dataclass(frozen=True)
+class SoakSettings:
+    """Settings of one soak run. Raises UsageError, naming the field, the value and what was expected."""
+
+    sut: str
+    """The command that starts the server; `{port}` becomes a free port."""
+    url: str
+    """The server's Media Streams WebSocket, `ws://` or `wss://`; `{port}` as in `sut`."""
+    scenario: str = "question"
+    """A built-in name, or `FILE.py:VARIABLE`."""
+    cycles: int = 96
+    """Calls that count."""
+    warmup: int = 16
+    """Calls before the first sample that counts."""
+    concurrency: int = 8
+    """Calls at a time; a sample is taken after each such batch."""
+    speed: float = 10.0
+    """Call seconds per second."""
+    settle: float = 6.0
+    """Seconds that suspected growth is given to go away by itself before it is called a leak."""
+    start_timeout: float = 30.0
+    """Seconds that the server has to listen."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """More environment variables for the server."""
+    name: str = ""
+    """What to call the server; by default the first word of its command."""
+    runs: str = "runs"
+    """Folder for the runs' folders."""
+    code: tuple[str, ...] = ()
+    """Directories whose lines count as the user's own though they are installed."""
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in _LIMITS.items():
+            value = getattr(self, name)
+            whole = isinstance(getattr(type(self), name), int)
+            kind = "a whole number" if whole else "a number"
+            right = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+            if not right or not math.isfinite(value) or not least <= value <= most:
+                raise UsageError(f"{name}: expected {kind} from {least:g} to {most:g}, found {value!r}")
+        for name in ("sut", "url", "scenario", "name", "runs"):
+            if not isinstance(getattr(self, name), str):
+                raise UsageError(f"{name}: expected text, found {getattr(self, name)!r}")
+        if not self.sut.strip():
+            raise UsageError("sut: expected a command that starts the server, found nothing")
+        if not isinstance(self.env, Mapping) or not all(
+            isinstance(k, str) and isinstance(v, str) for k, v in self.env.items()
+        ):
+            raise UsageError(f"env: expected names and texts, found {self.env!r}")
+        _check_url(self.url)
+        self.load_scenario()
+
+    def load_scenario(self) -> Scenario:
+        """The scenario that the settings name. Raises UsageError."""
+        try:
+            return load(self.scenario)
+        except ScenarioError as error:
+            raise UsageError(str(error)) from None
+
+    def with_port(self, port: int) -> SoakSettings:
+        """The settings with `{port}` filled in."""
+
+        def fill(text: str) -> str:
+            return text.replace("{port}", str(port))
+
+        return replace(
+            self,
+            sut=fill(self.sut),
+            url=fill(self.url),
+            env={name: fill(value) for name, value in self.env.items()},
+        )
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the server; known once `{port}` is filled in."""
+        parts = urlsplit(self.url)
+        return parts.hostname or "127.0.0.1", parts.port or (443 if parts.scheme == "wss" else 80)
+
+
+def _check_url(url: str) -> None:
+    parts = urlsplit(url.replace("{port}", "1"))
+    try:
+        good = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise UsageError(
+            f"url: expected the server's Media Streams WebSocket, such as ws://127.0.0.1:5050/media-stream, "
+            f"found {url!r}"
+        )
+
+
+def from_files(directory: Path) -> dict[str, Any]:
+    """The settings in the directory's `leakline.toml`, else in `[tool.leakline]` of its `pyproject.toml`.
+
+    Raises UsageError for a file that cannot be read and for a name that is no setting.
+    """
+    for name in CONFIG_FILES:
+        path = directory / name
+        if not path.is_file():
+            continue
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{path}: cannot be read as TOML: {error}") from None
+        if name == "pyproject.toml":
+            tool = table.get("tool", {})
+            table = tool.get("leakline", {}) if isinstance(tool, dict) else {}
+        if not table:
+            continue
+        if not isinstance(table, dict):
+            raise UsageError(f"{path}: tool.leakline: expected a table, found {table!r}")
+        known = [f.name for f in fields(SoakSettings)]
+        for key in table:
+            if key not in known:
+                raise UsageError(f"{path}: {key}: no such setting; expected one of {', '.join(known)}")
+        if "code" in table and isinstance(table["code"], list):
+            table["code"] = tuple(table["code"])
+        return dict(table)
+    return {}
+
+
+def make(given: Mapping[str, Any], directory: Path) -> SoakSettings:
+    """Settings from what was `given` (None is not given) over the directory's files. Raises UsageError."""
+    merged = from_files(directory) | {name: value for name, value in given.items() if value is not None}
+    for name in ("sut", "url"):
+        if name not in merged:
+            raise UsageError(
+                f"{name}: not given; expected --{name} or '{name}' in [tool.leakline] of {directory}/pyproject.toml"
+            )
+    return SoakSettings(**merged)

@@ -1,0 +1,170 @@
+"""The SUT as a process of its own: started, watched until it listens, and stopped with all that it started."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from harness.errors import RunError, UsageError
+
+_POLL_S = 0.05
+_STOP_S = 5.0
+_LAST_LINES = 5
+
+
+def parse_command(command: str) -> tuple[str, ...]:
+    """The words of a command line; no shell is involved. Raises UsageError."""
+    try:
+        words = tuple(shlex.split(command))
+    except ValueError as error:
+        raise UsageError(f"--sut: cannot split {command!r} into words: {error}") from None
+    if not words:
+        raise UsageError("--sut: expected a command, found nothing")
+    return words
+
+
+class Sut:
+    """A server process. Use as an async context manager: it runs inside, and nothing of it is left after.
+
+    Args:
+        command: the program and its arguments.
+        environment: the whole environment of the process.
+        log: where its standard output and error go.
+
+    Raises UsageError on entering when the program cannot be started.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self._command = tuple(command)
+        self._environment = dict(environment)
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        with self._log.open("wb") as output:
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *self._command,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=asyncio.subprocess.STDOUT,
+                    env=self._environment,
+                    start_new_session=True,  # what it starts stays findable by its session
+                )
+            except FileNotFoundError:
+                raise UsageError(f"--sut: no such program: {self._command[0]!r}") from None
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise UsageError(f"--sut: cannot run {self._command[0]!r}: {reason}") from None
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the command that was started."""
+        if self._process is None:
+            raise RuntimeError("the SUT has not been started")
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the command that was started still runs."""
+        return self._process is not None and self._process.returncode is None
+
+    async def ended(self) -> None:
+        """Wait until the process has ended, by itself or not."""
+        if self._process is not None:
+            await self._process.wait()
+
+    def how_it_ended(self) -> str:
+        """In words: `exited with status 3` or `was killed by SIGKILL`, and the last that it printed."""
+        status = self._process.returncode if self._process is not None else None
+        if status is None:
+            return "is still running"
+        if status < 0:
+            try:
+                name = signal.Signals(-status).name
+            except ValueError:
+                name = f"signal {-status}"
+            text = f"was killed by {name}"
+        else:
+            text = f"exited with status {status}"
+        lines = self.last_lines()
+        return text + (f"; it printed: {' | '.join(lines)}" if lines else ", having printed nothing")
+
+    def last_lines(self) -> list[str]:
+        """The last lines of what it printed, as printable text."""
+        try:
+            text = self._log.read_bytes()[-4000:].decode("utf-8", "replace")
+        except OSError:
+            return []
+        lines = ["".join(c if c.isprintable() else " " for c in line).strip() for line in text.splitlines()]
+        return [line for line in lines if line][-_LAST_LINES:]
+
+    async def until_listening(self, host: str, port: int, timeout_s: float) -> None:
+        """Wait until `host:port` takes connections. Raises RunError when it ends first, or never listens."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if not self.is_running:
+                raise RunError(f"the SUT never listened on {host}:{port}: it {self.how_it_ended()}")
+            if await is_listening(host, port):
+                return
+            await asyncio.sleep(_POLL_S)
+        lines = self.last_lines()
+        printed = f"; it printed: {' | '.join(lines)}" if lines else ""
+        raise RunError(f"the SUT did not listen on {host}:{port} within {timeout_s:g} s{printed}")
+
+    async def stop(self) -> None:
+        """End the process and all that it started: SIGTERM, then SIGKILL to what is left after 5 s."""
+        process = self._process
+        if process is None:
+            return
+        family = _session_members(process.pid)
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), _STOP_S)
+        for member in {*family, *_session_members(process.pid)}:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        await process.wait()
+
+    def family(self) -> list[psutil.Process]:
+        """The process and all that it started and that still run."""
+        return _session_members(self.pid)
+
+
+async def is_listening(host: str, port: int) -> bool:
+    """Whether something takes connections there."""
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+def _session_members(session: int) -> list[psutil.Process]:
+    members = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.Error):
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                members.append(process)
+    return members

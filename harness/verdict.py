@@ -1,0 +1,111 @@
+"""Decides whether a resource grows with the number of calls. Pure functions: samples in, growth out.
+
+The slope is Theil and Sen's (the median of the slopes between all pairs of samples) with Sen's confidence
+interval (Sen 1968, "Estimates of the regression coefficient based on Kendall's tau"), the trend test is Mann
+and Kendall's with its correction for ties. Both look at ranks, so a single spike or step makes no trend.
+A leak must be
+
+1. a trend (p below `ALPHA`),
+2. whose slope lies above the noise floor with its whole interval,
+3. and which goes on: the second half of the run grows at least half as fast as the whole.
+
+Growth that fails only the third is warm-up, or a cache that fills.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.model import BYTES, RESOURCES, Growth, Resource, Sample
+
+MIN_SAMPLES = 8
+"""Fewer samples cannot be significant at `ALPHA`, however steadily they rise."""
+
+ALPHA = 0.001
+"""Chance that noise alone passes the trend test, a resource and run."""
+
+CONFIDENCE = 0.99
+"""Of the interval of the slope."""
+
+_Z_CONFIDENCE = 2.5758  # the normal quantile that belongs to CONFIDENCE
+
+FLOORS: Mapping[Resource, float] = {
+    **dict.fromkeys(RESOURCES, 0.02),
+    "heap": 64.0,
+    "rss": 16.0 * 1024,
+}
+"""Growth per call below which a resource counts as still: things, or bytes for heap and rss."""
+
+Floats = NDArray[np.float64]
+
+
+def judge(samples: Sequence[Sample], floors: Mapping[Resource, float] = FLOORS) -> tuple[Growth, ...]:
+    """The growth of every resource that all `samples` have, in the order of RESOURCES."""
+    cycles = np.array([s.cycles for s in samples], dtype=np.float64)
+    growths = []
+    for resource in RESOURCES:
+        if samples and all(resource in s.values for s in samples):
+            values = np.array([s.values[resource] for s in samples], dtype=np.float64)
+            growths.append(growth(resource, cycles, values, floors[resource]))
+    return tuple(growths)
+
+
+def growth(resource: Resource, cycles: Floats, values: Floats, floor: float) -> Growth:
+    """Judge one resource: `values` at quiet points after `cycles` calls."""
+    number = len(values)
+    calls = int(cycles[-1] - cycles[0]) if number else 0
+    slope, low, high = theil_sen(cycles, values)
+
+    def result(state: str, note: str = "") -> Growth:
+        exact = number > 2 and resource not in BYTES and bool(np.allclose(values, values[0] + slope * cycles))
+        return Growth(resource, state, slope, low, high, exact, calls, number, note)  # type: ignore[arg-type]
+
+    if number < MIN_SAMPLES:
+        return result("inconclusive", f"{number} samples; a verdict needs {MIN_SAMPLES}")
+    if slope <= floor or mann_kendall(values) > ALPHA:
+        return result("clean")
+    half = number // 2
+    late_slope, _, late_high = theil_sen(cycles[half:], values[half:])
+    if late_slope >= slope / 2:
+        if low > floor:
+            return result("leaking")
+        return result("inconclusive", "it grows, and more calls are needed to tell from noise")
+    if late_slope <= floor or late_high <= slope / 2:
+        return result("clean", "grew at first, then stopped: warm-up")
+    return result("inconclusive", "its growth fades; more calls would tell if it stops")
+
+
+def theil_sen(x: Floats, y: Floats) -> tuple[float, float, float]:
+    """(slope, low, high): the median slope between all pairs, and Sen's interval at CONFIDENCE."""
+    i, j = np.triu_indices(len(x), k=1)
+    dx = x[j] - x[i]
+    slopes = np.sort((y[j] - y[i])[dx > 0] / dx[dx > 0])
+    if not len(slopes):
+        return 0.0, -math.inf, math.inf
+    reach = _Z_CONFIDENCE * math.sqrt(_kendall_variance(y))
+    first = max(0, math.floor((len(slopes) - reach) / 2))
+    last = min(len(slopes) - 1, math.ceil((len(slopes) + reach) / 2))
+    return float(np.median(slopes)), float(slopes[first]), float(slopes[last])
+
+
+def mann_kendall(y: Floats) -> float:
+    """One-sided p-value of an upward trend in `y`."""
+    variance = _kendall_variance(y)
+    if variance <= 0:
+        return 1.0
+    i, j = np.triu_indices(len(y), k=1)
+    score = float(np.sign(y[j] - y[i]).sum())
+    z = (score - np.sign(score)) / math.sqrt(variance)
+    return 0.5 * math.erfc(z / math.sqrt(2))
+
+
+def _kendall_variance(y: Floats) -> float:
+    """Variance of Kendall's score of len(y) values in random order, corrected for ties."""
+    number = len(y)
+    _, ties = np.unique(y, return_counts=True)
+    tied = float((ties * (ties - 1) * (2 * ties + 5)).sum())
+    return (number * (number - 1) * (2 * number + 5) - tied) / 18

@@ -1,0 +1,116 @@
+"""The adapter to the OpenAI Realtime API: one WebSocket a call, its events told on the server's emitter."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from contextlib import suppress
+from typing import Any
+
+from pyee.base import EventEmitter
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from restaurant.orders import MENU
+
+log = logging.getLogger(__name__)
+
+_SESSION: dict[str, Any] = {
+    "type": "realtime",
+    "instructions": "You take orders at the Grill. On the menu: " + ", ".join(MENU) + ".",
+    "output_modalities": ["audio"],
+    "audio": {
+        "input": {
+            "format": {"type": "audio/pcmu"},
+            "transcription": {"model": "gpt-4o-mini-transcribe"},
+            "turn_detection": {"type": "server_vad"},
+        },
+        "output": {"format": {"type": "audio/pcmu"}, "voice": "marin"},
+    },
+    "tools": [
+        {
+            "type": "function",
+            "name": "add_to_cart",
+            "description": "Put something on the menu into the caller's cart.",
+            "parameters": {
+                "type": "object",
+                "properties": {"item": {"type": "string"}, "quantity": {"type": "integer"}},
+                "required": ["item", "quantity"],
+            },
+        }
+    ],
+}
+
+
+class RealtimeAdapter:
+    """One call's session with the model.
+
+    It emits, on the emitter it is given, each with the call's SID behind a colon: `audio` (base64 mu-law),
+    `transcript` (role, text), `order` (arguments), `interrupted`, `error` (message).
+    """
+
+    def __init__(self, url: str, api_key: str, events: EventEmitter, call_sid: str) -> None:
+        self._url = url
+        self._headers = {"Authorization": f"Bearer {api_key}"}
+        self._events = events
+        self._call_sid = call_sid
+        self._socket: ClientConnection | None = None
+        self._reader: asyncio.Task[None] | None = None
+
+    async def connect(self) -> None:
+        """Open the session and have the model greet the caller. Raises OSError, WebSocketException."""
+        self._socket = await connect(self._url, additional_headers=self._headers)
+        self._reader = asyncio.create_task(self._read(self._socket))
+        await self._send({"type": "session.update", "session": _SESSION})
+        await self._send({"type": "response.create"})
+
+    async def append(self, payload: str) -> None:
+        """Pass on the caller's audio: base64 mu-law."""
+        await self._send({"type": "input_audio_buffer.append", "audio": payload})
+
+    async def disconnect(self) -> None:
+        """Close the session; does nothing when there is none."""
+        if self._socket is not None:
+            await self._socket.close()
+        if self._reader is not None:
+            await self._reader
+
+    async def _send(self, event: dict[str, Any]) -> None:
+        if self._socket is not None:
+            with suppress(ConnectionClosed):  # the reader sees it too, and tells
+                await self._socket.send(json.dumps(event))
+
+    async def _read(self, socket: ClientConnection) -> None:
+        try:
+            async for message in socket:
+                await self._on_event(json.loads(message))
+        except ConnectionClosed as closed:
+            self._emit("error", f"the model's connection broke: {closed}")
+
+    async def _on_event(self, event: dict[str, Any]) -> None:
+        match event["type"]:
+            case "response.output_audio.delta":
+                self._emit("audio", event["delta"])
+            case "response.output_audio_transcript.done":
+                self._emit("transcript", "agent", event["transcript"])
+            case "conversation.item.input_audio_transcription.completed":
+                self._emit("transcript", "caller", event["transcript"])
+            case "input_audio_buffer.speech_started":
+                self._emit("interrupted")
+            case "response.done":
+                await self._on_response_done(event["response"])
+            case "error":
+                self._emit("error", event["error"]["message"])
+
+    async def _on_response_done(self, response: dict[str, Any]) -> None:
+        calls = [item for item in response["output"] if item["type"] == "function_call"]
+        for call in calls:
+            self._emit("order", json.loads(call["arguments"]))
+            output = {"type": "function_call_output", "call_id": call["call_id"], "output": '{"ok": true}'}
+            await self._send({"type": "conversation.item.create", "item": output})
+        if calls and all(item["type"] != "message" for item in response["output"]):
+            await self._send({"type": "response.create"})  # it has said nothing yet
+
+    def _emit(self, event: str, *details: object) -> None:
+        self._events.emit(f"{event}:{self._call_sid}", *details)

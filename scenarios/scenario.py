@@ -1,0 +1,87 @@
+"""A scenario: one call's script, checked when it is made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from fakes.openai.script import ModelScript, Turn
+from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Say, Step
+
+MOST_SECONDS = 600.0
+"""Longest single step, in seconds of call time."""
+
+
+class ScenarioError(ValueError):
+    """A scenario that cannot be played; the message names the step and what was expected."""
+
+
+@dataclass(frozen=True, init=False)
+class Scenario:
+    """One list, in time order, that scripts both ends of a call.
+
+    The last step is `HangUp` or `Drop`; a list that ends without one hangs up.
+    `chat` are the replies of the fake's chat completions, in order and then from the first again.
+    Raises ScenarioError.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    chat: tuple[str, ...]
+
+    def __init__(self, name: str, *steps: Step, chat: tuple[str, ...] = ("OK.",)) -> None:
+        if not steps or not isinstance(steps[-1], HangUp | Drop):
+            steps = (*steps, HangUp())
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "steps", steps)
+        object.__setattr__(self, "chat", chat)
+        self._check()
+
+    def _check(self) -> None:
+        if not self.name or not self.name.replace("_", "").replace("-", "").isalnum():
+            raise ScenarioError(f"name: expected letters, digits, '-' and '_', found {self.name!r}")
+        if not self.chat:
+            raise ScenarioError(f"{self.name}: chat: expected at least one reply, found none")
+        for number, step in enumerate(self.steps, 1):
+            where = f"{self.name}: step {number}"
+            if not isinstance(step, Step):
+                raise ScenarioError(f"{where}: expected a step such as Say(...), found {step!r}")
+            if isinstance(step, HangUp | Drop) and number < len(self.steps):
+                raise ScenarioError(f"{where}: {type(step).__name__} must be the last step")
+            seconds = getattr(step, "seconds", None)
+            if seconds is None:
+                continue
+            number_like = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+            if not number_like or not math.isfinite(seconds) or not 0 < seconds <= MOST_SECONDS:
+                raise ScenarioError(
+                    f"{where}: {type(step).__name__}.seconds: expected a number above 0 and "
+                    f"up to {MOST_SECONDS:.0f}, found {seconds!r}"
+                )
+
+    @property
+    def model_script(self) -> ModelScript:
+        """The model's end of the script."""
+        return ModelScript(
+            turns=tuple(Turn(s.transcript, s.seconds, s.calls) for s in self.steps if isinstance(s, Agent)),
+            hears=tuple(s.transcript for s in self.steps if isinstance(s, Say)),
+            chat=self.chat,
+        )
+
+    @property
+    def seconds(self) -> float:
+        """About how long the call takes, in call time, by the script alone."""
+        lengths = (
+            getattr(s, "seconds", None) or 0.0 for s in self.steps if isinstance(s, Say | Pause | Agent | Listen)
+        )
+        return sum(lengths)
+
+    def to_json(self) -> dict[str, Any]:
+        """The scenario as plain data."""
+        steps = []
+        for step in self.steps:
+            fields = dict(vars(step))
+            if isinstance(step, Agent):
+                fields["calls"] = [{"name": c.name, "arguments": dict(c.arguments)} for c in step.calls]
+            steps.append({"step": type(step).__name__, **fields})
+        return {"name": self.name, "steps": steps, "chat": list(self.chat)}
