@@ -81,6 +81,7 @@ def _demo(console: Console, given: dict[str, Any]) -> int:
         f"  With its leaks the server is {leaky.state} ({len(leaky.findings)} found); fixed, it is {fixed.state}.\n"
         "  Now yours:  leakline soak --sut 'CMD --port {port}' --url 'ws://127.0.0.1:{port}/media-stream'\n",
         markup=False,
+        soft_wrap=True,
     )
     return 0 if as_it_should else 1
 

@@ -6,7 +6,8 @@ Pure functions. Several resources that grow from one place are one finding, name
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -20,6 +21,8 @@ _RARE = 0.2
 
 _SAME_RATE = 0.05
 _UNEXPLAINED = 0.3
+_OFTEN = 0.8
+_MOST_HEAP_SITES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +40,14 @@ class Survey:
     """What a watch of `cycles` calls left behind in the SUT."""
 
     cycles: int
-    made: dict[Resource, tuple[SiteCount, ...]] = field(default_factory=dict)
+    made: Mapping[Resource, tuple[SiteCount, ...]] = field(default_factory=dict)
     heap: tuple[SiteCount, ...] = ()
     """Allocations that nothing in `made` holds."""
+
+    @property
+    def held_per_cycle(self) -> float:
+        """Bytes a call that what was made holds."""
+        return sum(row.size_bytes for rows in self.made.values() for row in rows) / self.cycles
 
 
 @dataclass
@@ -59,8 +67,22 @@ class _Group:
         return next(name for name in RESOURCES if name in self.counts)
 
 
-def build(growths: Sequence[Growth], survey: Survey | None, root: Path) -> tuple[Finding, ...]:
-    """The findings of a run, the most telling first. Paths are shown from `root` where they lie under it."""
+_STDLIB = re.compile(r".*/lib/python3\.\d+t?/")
+
+
+def needs_deep_watch(growths: Sequence[Growth], survey: Survey) -> bool:
+    """Whether the heap grows by more than what leaks holds, so that its own lines must be found."""
+    heap = next((g for g in growths if g.resource == "heap" and g.state == "leaking"), None)
+    return heap is not None and _is_unexplained(heap.per_cycle - survey.held_per_cycle, heap)
+
+
+def build(
+    growths: Sequence[Growth], survey: Survey | None, root: Path, deep: Survey | None = None
+) -> tuple[Finding, ...]:
+    """The findings of a run, the most telling first. Paths are shown from `root` where they lie under it.
+
+    `deep` is a second survey, with whole stacks of allocations; it is asked for the heap alone.
+    """
     leaking = {g.resource: g for g in growths if g.state == "leaking"}
     groups: list[_Group] = []
     for resource, growth in leaking.items():
@@ -70,7 +92,7 @@ def build(growths: Sequence[Growth], survey: Survey | None, root: Path) -> tuple
     _attach_siteless(groups, leaking)
     findings = [_finding(group, leaking) for group in groups]
     if "heap" in leaking:
-        findings = _with_heap(findings, groups, leaking["heap"], survey, root)
+        findings = _with_heap(findings, groups, leaking["heap"], deep, root)
     if "rss" in leaking:
         findings = _with_rss(findings, leaking["rss"])
     return tuple(sorted(findings, key=lambda f: RESOURCES.index(f.resource)))
@@ -92,6 +114,8 @@ def shown_path(file: str, root: Path) -> str:
     installed = f"{os.sep}site-packages{os.sep}"
     if installed in file:
         return file.rpartition(installed)[2]
+    if (standard := _STDLIB.match(file)) is not None:
+        return file[standard.end() :]
     path = Path(file)
     return str(path.relative_to(root)) if path.is_relative_to(root) else file
 
@@ -170,34 +194,54 @@ def _finding(group: _Group, leaking: dict[Resource, Growth]) -> Finding:
 
 
 def _with_heap(
-    findings: list[Finding], groups: list[_Group], heap: Growth, survey: Survey | None, root: Path
+    findings: list[Finding], groups: list[_Group], heap: Growth, deep: Survey | None, root: Path
 ) -> list[Finding]:
     """Charge the heap's growth to the findings that hold it; what is left is a finding of its own."""
-    held = sum(group.held_per_cycle for group in groups)
+    sizes, stacks = _heap_sites(deep, root)
+    left = heap.per_cycle
     charged = []
     for finding, group in zip(findings, groups, strict=True):
-        companions = finding.companions
-        if group.held_per_cycle > FLOORS["heap"]:
-            companions = (*companions, Companion("heap", group.held_per_cycle, "held"))
-        charged.append(replace(finding, companions=companions))
-    left = heap.per_cycle - held
-    if left <= max(FLOORS["heap"], _UNEXPLAINED * heap.per_cycle):
+        own_lines = {site: size for site, size in sizes.items() if site in group.sites}
+        held = group.held_per_cycle + sum(own_lines.values())
+        left -= held
+        for site in own_lines:
+            del sizes[site]
+        more = (Companion("heap", held, "held"),) if held > FLOORS["heap"] else ()
+        charged.append(replace(finding, companions=(*finding.companions, *more)))
+    if not _is_unexplained(left, heap):
         return charged
-    sites: dict[Site, int] = {}
-    stack: tuple[Frame, ...] = ()
-    for row in survey.heap if survey is not None else ():
+    ranked = sorted(sizes, key=lambda s: sizes[s], reverse=True)[:_MOST_HEAP_SITES]
+    stack = stacks[ranked[0]] if ranked else ()
+    return [*charged, Finding("heap", left, heap, tuple(ranked), (), stack)]
+
+
+def _is_unexplained(left: float, heap: Growth) -> bool:
+    return left > max(FLOORS["heap"], _UNEXPLAINED * heap.per_cycle)
+
+
+def _heap_sites(deep: Survey | None, root: Path) -> tuple[dict[Site, float], dict[Site, tuple[Frame, ...]]]:
+    """({site: bytes a call}, {site: stack}) of the allocations that come back with every call.
+
+    Allocations without a line of the user's in their stack are named only when there is nothing else.
+    """
+    rows = [row for row in deep.heap if row.count >= _OFTEN * deep.cycles] if deep is not None else []
+    users = [row for row in rows if any(frame.kind == "user" for frame in row.stack)]
+    sizes: dict[Site, float] = {}
+    stacks: dict[Site, tuple[Frame, ...]] = {}
+    for row in users or rows:
         site = site_of(row.stack, root)
-        if site is None or survey is None or row.count < _RARE * survey.cycles:
-            continue
-        sites[site] = sites.get(site, 0) + row.size_bytes
-        stack = stack or row.stack
-    ranked = sorted(sites, key=lambda s: sites[s], reverse=True)
-    return [*charged, Finding("heap", left, heap, tuple(ranked[:5]), (), stack)]
+        if site is not None and deep is not None:
+            sizes[site] = sizes.get(site, 0.0) + row.size_bytes / deep.cycles
+            stacks.setdefault(site, row.stack)
+    return sizes, stacks
 
 
 def _with_rss(findings: list[Finding], rss: Growth) -> list[Finding]:
     if not findings:
         return [Finding("rss", rss.per_cycle, rss, detail="native memory, or a heap that fragments")]
-    first, *others = findings
-    companion = Companion("rss", rss.per_cycle, "same rate")
-    return [replace(first, companions=(*first.companions, companion)), *others]
+    # Memory of the whole process: said once, where most of the heap that grew is held.
+    held = [max((c.per_cycle for c in f.companions if c.resource == "heap"), default=0.0) for f in findings]
+    at = held.index(max(held))
+    companion = Companion("rss", rss.per_cycle, "same rate" if len(findings) == 1 else "in all")
+    findings[at] = replace(findings[at], companions=(*findings[at].companions, companion))
+    return findings

@@ -86,18 +86,26 @@ class Growth:
     """Why it is what it is, when that is not plain from the numbers."""
 
 
+_HOW = {
+    "held": "held by it",
+    "same line": "from the same line",
+    "same rate": "in step with it",
+    "in all": "of the whole process",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Companion:
     """A resource that grew with a finding, from the same place."""
 
     resource: Resource
     per_cycle: float
-    how: Literal["held", "same line", "same rate"]
-    """`held`: memory reached from what leaked. `same line`: made there. `same rate`: grew in step."""
+    how: Literal["held", "same line", "same rate", "in all"]
+    """`held`: memory reached from what leaked. `same line`: made there. `same rate`: grew in step.
+    `in all`: of the whole process, several findings together."""
 
     def __str__(self) -> str:
-        why = {"held": "held by it", "same line": "from the same line", "same rate": "in step with it"}[self.how]
-        return f"{self.resource} {amount(self.resource, self.per_cycle, sign=True)} a call, {why}"
+        return f"{self.resource} {amount(self.resource, self.per_cycle, sign=True)} a call, {_HOW[self.how]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +134,8 @@ class Finding:
         if growth.exact:
             sure = "exact"
         else:
-            low, high = (amount(self.resource, value) for value in (growth.low, growth.high))
+            share = self.per_cycle / growth.per_cycle  # the finding may be a part of the resource's growth
+            low, high = (amount(self.resource, share * value) for value in (growth.low, growth.high))
             sure = f"{low} to {high}"
         return f"{amount(self.resource, self.per_cycle, sign=True)} a call ({sure}, {growth.cycles} calls)"
 

@@ -65,7 +65,7 @@ class SoakSettings:
             kind = "a whole number" if whole else "a number"
             right = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
             if not right or not math.isfinite(value) or not least <= value <= most:
-                raise UsageError(f"{name}: expected {kind} from {least:g} to {most:g}, found {value!r}")
+                raise UsageError(f"{name}: expected {kind} from {least:,} to {most:,}, found {value!r}")
         for name in ("sut", "url", "scenario", "name", "runs"):
             if not isinstance(getattr(self, name), str):
                 raise UsageError(f"{name}: expected text, found {getattr(self, name)!r}")

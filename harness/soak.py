@@ -17,10 +17,11 @@ from typing import Protocol, TypeVar
 
 from fakes.ledger import Ledger
 from fakes.openai import OpenAIServer
-from fakes.twilio import CallEnd, StreamCaller, StreamIds
+from fakes.twilio import CallEnd, Pace, StreamCaller, StreamIds
 from harness import findings, verdict
 from harness.call import ScriptedCall
 from harness.errors import RunError, UsageError
+from harness.governor import govern
 from harness.journal import Journal, new_run_directory
 from harness.model import BYTES, CallStats, Finding, Growth, Resource, RunResult, Sample, State
 from harness.probes import process
@@ -39,6 +40,8 @@ _CALL_LIMIT_S = 180.0
 _WATCH_CYCLES = 13
 """A prime: what is made once in so many calls does not divide it."""
 _MOST_WATCH_CYCLES = 101
+_DEEP_WATCH_CYCLES = 7
+"""Few, and one at a time: whole stacks of allocations make a server ten times slower."""
 _CAME_BACK = 0.2
 _MOST_EXTENSIONS = 1
 _MOST_FAILED = 0.1
@@ -144,6 +147,7 @@ class _Run:
         self._ledger = ledger
         self._journal = journal
         self._observer = observer
+        self._pace = Pace(settings.speed)
         self._numbers = count(1)
         self._made = 0
         self._failures: Counter[str] = Counter()
@@ -157,6 +161,14 @@ class _Run:
         self._observer.phase("starting the server")
         await self._sut.until_listening(*settings.address, settings.start_timeout)
         await self._agents.begin()
+        governor = asyncio.create_task(govern(self._pace, self._sut, most=settings.speed))
+        try:
+            return await self._soak()
+        finally:
+            governor.cancel()
+
+    async def _soak(self) -> RunResult:
+        settings = self._settings
         self._observer.phase("warm-up")
         await self._calls(settings.warmup)
         self._observer.phase("calls")
@@ -206,17 +218,17 @@ class _Run:
             await asyncio.sleep(_STILL_PAUSE_S)
 
     async def _read(self) -> dict[Resource, float]:
-        values = process.read(self._sut)
-        values["connections"] = float(len(self._ledger.still_open(_REALTIME)))
-        return values | await self._agents.sample()
+        counted = await self._agents.sample()  # first: its collection may close what garbage held open
+        connections = float(len(self._ledger.still_open(_REALTIME)))
+        return {**counted, **process.read(self._sut), "connections": connections}
 
     # -- calls
 
-    async def _calls(self, cycles: int) -> None:
-        """Make `cycles` calls, as many at a time as the settings say."""
+    async def _calls(self, cycles: int, at_a_time: int | None = None) -> None:
+        """Make `cycles` calls, as many at a time as the settings say, or as told."""
         done = 0
         while done < cycles:
-            size = min(self._settings.concurrency, cycles - done)
+            size = min(at_a_time or self._settings.concurrency, cycles - done)
             await self._batch(size)
             done += size
             self._observer.calls(done, cycles)
@@ -234,7 +246,7 @@ class _Run:
 
     async def _call(self) -> None:
         call = ScriptedCall(self._scenario, StreamIds.numbered(next(self._numbers)), speed=self._settings.speed)
-        caller = StreamCaller(self._settings.url, self._ledger, speed=self._settings.speed)
+        caller = StreamCaller(self._settings.url, self._ledger, pace=self._pace)
         try:
             async with asyncio.timeout(_CALL_LIMIT_S):
                 end = await caller.call(call, call.stream.ids.call_sid)
@@ -307,7 +319,7 @@ class _Run:
         leaking = [g for g in growths if g.state == "leaking"]
         if not leaking:
             return ()
-        survey = None
+        survey = deep = None
         if self._agents.present:
             rarest = min((g.per_cycle for g in leaking if g.resource not in BYTES), default=1.0)
             cycles = min(_MOST_WATCH_CYCLES, max(_WATCH_CYCLES, math.ceil(4 / rarest)))
@@ -315,7 +327,12 @@ class _Run:
             await self._agents.watch()
             await self._calls(cycles)
             survey = await self._alive(self._agents.survey(cycles))
-        found = findings.build(growths, survey, Path.cwd())
+            if findings.needs_deep_watch(growths, survey):
+                self._observer.phase("finding the lines that allocate")
+                await self._agents.watch(deep=True)
+                await self._calls(_DEEP_WATCH_CYCLES, at_a_time=1)
+                deep = await self._alive(self._agents.survey(_DEEP_WATCH_CYCLES))
+        found = findings.build(growths, survey, Path.cwd(), deep)
         self._journal.write("watched", findings=[asdict(finding) for finding in found])
         return found
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -27,9 +28,12 @@ def parse_command(command: str) -> tuple[str, ...]:
     try:
         words = tuple(shlex.split(command))
     except ValueError as error:
-        raise UsageError(f"--sut: cannot split {command!r} into words: {error}") from None
+        raise UsageError(f"sut: cannot split {command!r} into words: {error}") from None
     if not words:
-        raise UsageError("--sut: expected a command, found nothing")
+        raise UsageError("sut: expected a command, found nothing")
+    if shutil.which(words[0]) is None:
+        problem = "is not executable" if Path(words[0]).exists() else "does not exist"
+        raise UsageError(f"sut: expected a program to run, found {words[0]!r}, which {problem}")
     return words
 
 
@@ -61,11 +65,9 @@ class Sut:
                     env=self._environment,
                     start_new_session=True,  # what it starts stays findable by its session
                 )
-            except FileNotFoundError:
-                raise UsageError(f"--sut: no such program: {self._command[0]!r}") from None
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or error
-                raise UsageError(f"--sut: cannot run {self._command[0]!r}: {reason}") from None
+                raise UsageError(f"sut: cannot run {self._command[0]!r}: {reason}") from None
         return self
 
     async def __aexit__(

@@ -35,5 +35,5 @@ def parse(text: str) -> AbstractSet[Leak]:
             chosen.add(Leak(name.strip()))
         except ValueError:
             known = ", ".join(Leak)
-            raise ValueError(f"{VARIABLE}: expected none, all, or of {known}; found {name.strip()!r}") from None
+            raise ValueError(f"expected none, all, or of {known}; found {name.strip()!r}") from None
     return frozenset(chosen)

@@ -25,10 +25,14 @@ class Settings:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
         """Read OPENAI_API_KEY, OPENAI_BASE_URL and RESTAURANT_LEAKS. Raises ValueError."""
+        try:
+            chosen = leaks.parse(environment.get(leaks.VARIABLE, "none"))
+        except ValueError as error:
+            raise ValueError(f"{leaks.VARIABLE}: {error}") from None
         return cls(
             api_key=environment.get("OPENAI_API_KEY", ""),
             base_url=environment.get("OPENAI_BASE_URL") or cls.base_url,
-            leaks=leaks.parse(environment.get(leaks.VARIABLE, "none")),
+            leaks=chosen,
         )
 
     @property

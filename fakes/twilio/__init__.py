@@ -1,6 +1,6 @@
 """A fake Twilio: the caller's end of a Media Stream."""
 
-from fakes.twilio.caller import CallEnd, StreamCaller, StreamDriver
+from fakes.twilio.caller import CallEnd, Pace, StreamCaller, StreamDriver
 from fakes.twilio.media_stream import MediaStream, StreamError, StreamIds
 
-__all__ = ["CallEnd", "MediaStream", "StreamCaller", "StreamDriver", "StreamError", "StreamIds"]
+__all__ = ["CallEnd", "MediaStream", "Pace", "StreamCaller", "StreamDriver", "StreamError", "StreamIds"]

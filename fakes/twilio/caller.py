@@ -58,18 +58,26 @@ class StreamDriver(Protocol):
         """Take a message of the server; returns the messages that answer it."""
 
 
+@dataclass
+class Pace:
+    """How fast calls are played; it may be changed while they are."""
+
+    speed: float = 1.0
+    """Call seconds per second."""
+
+
 class StreamCaller:
     """Makes calls to one server.
 
     Args:
         url: the server's Media Streams WebSocket, `ws://` or `wss://`.
-        speed: call seconds per second.
+        pace: how fast; by default as fast as real calls are.
     """
 
-    def __init__(self, url: str, ledger: Ledger, *, speed: float = 1.0) -> None:
+    def __init__(self, url: str, ledger: Ledger, *, pace: Pace | None = None) -> None:
         self._url = url
         self._ledger = ledger
-        self._speed = speed
+        self._pace = pace or Pace()
 
     async def call(self, driver: StreamDriver, detail: str = "") -> CallEnd:
         """Make one call and stay on the line until either end has ended it."""
@@ -95,19 +103,19 @@ class StreamCaller:
             return CallEnd("refused", f"no WebSocket handshake in {_HANDSHAKE_S:.0f} s")
         except (ClientError, OSError) as error:
             return CallEnd("refused", str(error) or type(error).__name__)
-        return await _Line(http, websocket, driver, self._speed).talk()
+        return await _Line(http, websocket, driver, self._pace).talk()
 
 
 class _Line:
     """One open stream: a task that listens beside the beat that speaks."""
 
     def __init__(
-        self, http: ClientSession, websocket: ClientWebSocketResponse, driver: StreamDriver, speed: float
+        self, http: ClientSession, websocket: ClientWebSocketResponse, driver: StreamDriver, pace: Pace
     ) -> None:
         self._http = http
         self._websocket = websocket
         self._driver = driver
-        self._speed = speed
+        self._pace = pace
         self._now = 0.0
         """Call time; it moves with the beat, so a late machine slows the call and never skips audio."""
 
@@ -129,11 +137,11 @@ class _Line:
 
     async def _beat(self, listener: asyncio.Task[CallEnd]) -> None:
         clock = asyncio.get_running_loop().time
-        interval_s = FRAME_S / self._speed
         due = clock()
         while self._driver.goodbye is None and not listener.done():
             await self._send(self._driver.tick(self._now))
             self._now += FRAME_S
+            interval_s = FRAME_S / self._pace.speed
             due = max(due + interval_s, clock() - _MOST_LATE_FRAMES * interval_s)
             await asyncio.sleep(max(0.0, due - clock()))
 

@@ -24,6 +24,9 @@ from harness.model import Frame, Resource
 RESOURCES: tuple[Resource, ...] = ("heap", "timers", "tasks", "listeners")
 """What the agent counts."""
 
+WATCHED: tuple[Resource, ...] = ("timers", "tasks", "threads", "listeners", "sockets", "fds")
+"""What the agent can name the line of."""
+
 _ANSWER_S = 30.0
 _LINE_BYTES = 64 * 1024 * 1024
 
@@ -111,10 +114,9 @@ class PythonAgents:
         made: dict[Resource, list[SiteCount]] = {}
         heap: list[SiteCount] = []
         for answer in await self._ask_all("sites"):
-            for resource in ("timers", "tasks", "threads", "listeners", "sockets"):
+            for resource in WATCHED:
                 rows = answer["resources"].get(resource, [])
                 made.setdefault(resource, []).extend(_site_count(row, "held_bytes") for row in rows)
-            made.setdefault("fds", []).extend(_site_count(row, "held_bytes") for row in answer["files"])
             heap += [_site_count(row, "bytes") for row in answer["heap"]]
         return Survey(cycles, {name: tuple(rows) for name, rows in made.items()}, tuple(heap))
 

@@ -6,6 +6,7 @@ the lines that allocated it.
 """
 
 import gc
+import io
 import os
 import sys
 import threading
@@ -14,30 +15,33 @@ import tracemalloc
 from leakline_agent import census
 from leakline_agent.frames import allocation_stack, describe, kind_of
 
+_FILE_TYPES = (io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.TextIOWrapper)
 _MOST_SITES = 40
 _MOST_VISITED = 2_000_000
-_ORDER = ("tasks", "threads", "timers", "listeners", "sockets")
+_ORDER = ("tasks", "threads", "timers", "listeners", "sockets", "fds")
 
 
 def survey(recorder, young):
     """Survivors as JSON; `young` are the identities of the collector's objects made during the watch.
 
-    {"resources": {name: [row]}, "files": [row], "heap": [{"count", "bytes", "stack"}], "heap_bytes": number},
-    where a row is {"count", "stack", "held_bytes"} and a stack is as `frames.describe` gives it.
+    {"resources": {name: [row]}, "heap": [{"count", "bytes", "stack"}], "heap_bytes": number}, where a row is
+    {"count", "stack", "held_bytes"} and a stack is as `frames.describe` gives it.
     """
     snapshot = tracemalloc.take_snapshot() if tracemalloc.is_tracing() else None
     groups = {name: _by_site(recorder.made[name], things) for name, things in _alive(recorder).items()}
+    groups["fds"] = _open_files(recorder)
     claimed, taken = set(), {}
     resources = {}
     for name in _ORDER:
         rows = []
-        for stack, things in groups.get(name, {}).items():
+        for stack, things in groups[name].items():
             held = _held_bytes(things, young, claimed, taken) if snapshot is not None else 0
-            rows.append({"count": len(things), "stack": describe(stack), "held_bytes": held})
+            # A file object and its buffers are several objects on one descriptor.
+            number = len(things) if name != "fds" else len({thing.fileno() for thing in things})
+            rows.append({"count": number, "stack": describe(stack), "held_bytes": held})
         resources[name] = _largest(rows, "count")
-    del groups
     heap, total = _heap_sites(snapshot, taken)
-    return {"resources": resources, "files": _open_files(recorder), "heap": heap, "heap_bytes": total}
+    return {"resources": resources, "heap": heap, "heap_bytes": total}
 
 
 def _alive(recorder):
@@ -129,21 +133,19 @@ def _described(frame):
 
 
 def _open_files(recorder):
-    """[{"count", "stack"}] of the files opened during the watch and still open."""
+    """{stack: [file objects]} of the files opened during the watch and still open."""
     groups = {}
-    try:
-        for name in os.listdir("/proc/self/fd"):
-            try:
-                path = os.readlink(os.path.join("/proc/self/fd", name))
-            except OSError:
-                continue
-            stack = recorder.opened.get(path.removesuffix(" (deleted)"))
-            if stack is not None:
-                groups[stack] = groups.get(stack, 0) + 1
-    except OSError:
-        return []  # no /proc on this system
-    rows = [{"count": number, "stack": describe(stack), "held_bytes": 0} for stack, number in groups.items()]
-    return _largest(rows, "count")
+    for thing in gc.get_objects():
+        if type(thing) not in _FILE_TYPES:
+            continue
+        try:
+            path = os.readlink(f"/proc/self/fd/{thing.fileno()}")
+        except (OSError, ValueError):
+            continue  # closed, or no file, or no /proc on this system
+        stack = recorder.opened.get(path.removesuffix(" (deleted)"))
+        if stack is not None:
+            groups.setdefault(stack, []).append(thing)
+    return groups
 
 
 def _largest(rows, key):

@@ -1,0 +1,89 @@
+"""A small bridge server on `websockets` alone, with one planted leak: `python bridge.py PORT LEAK`.
+
+Unlike the restaurant in every way that may matter: no framework, no emitter, the caller speaks first, and the
+leaks are those that public samples have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+LEAK = sys.argv[2]
+KEPT: list[object] = []
+CALLS = 0
+
+
+async def hear_model(model: object, caller: ServerConnection, stream_sid: str) -> None:
+    async for message in model:  # type: ignore[attr-defined]
+        event = json.loads(message)
+        if event["type"] == "response.output_audio.delta":
+            media = {"event": "media", "streamSid": stream_sid, "media": {"payload": event["delta"]}}
+            await caller.send(json.dumps(media))
+
+
+async def forget_nothing() -> None:
+    await asyncio.Event().wait()
+
+
+def leak_one() -> None:
+    """Leave one thing behind, of the kind that the command line names."""
+    global CALLS
+    CALLS += 1
+    if LEAK == "task":
+        KEPT.append(asyncio.create_task(forget_nothing()))
+    elif LEAK == "thread":
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+    elif LEAK == "file":
+        KEPT.append((Path(tempfile.gettempdir()) / f"bridge-{os.getpid()}-{CALLS}.log").open("w"))
+    elif LEAK == "heap":
+        KEPT.append(json.loads(json.dumps({"call": CALLS, "notes": ["x" * 100 + str(n) for n in range(40)]})))
+    elif LEAK == "rare" and CALLS % 5 == 0:
+        asyncio.get_running_loop().call_later(3600, print)
+    elif LEAK == "slow_cleanup":
+        asyncio.get_running_loop().call_later(2.0, str)
+
+
+async def handle(caller: ServerConnection) -> None:
+    url = os.environ["OPENAI_REALTIME_URL"] + "?model=gpt-realtime"
+    headers = {"Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"}
+    model = await connect(url, additional_headers=headers)
+    format_ = {"format": {"type": "audio/pcmu"}}
+    audio = {"input": format_, "output": format_}
+    await model.send(json.dumps({"type": "session.update", "session": {"type": "realtime", "audio": audio}}))
+    listener = None
+    try:
+        async for message in caller:
+            event = json.loads(message)
+            if event["event"] == "start":
+                listener = asyncio.create_task(hear_model(model, caller, event["streamSid"]))
+            elif event["event"] == "media":
+                append = {"type": "input_audio_buffer.append", "audio": event["media"]["payload"]}
+                await model.send(json.dumps(append))
+    except ConnectionClosed:
+        pass
+    finally:
+        leak_one()
+        if LEAK == "model_socket":
+            KEPT.append(model)
+        else:
+            await model.close()
+        if listener is not None:
+            listener.cancel()
+
+
+async def main() -> None:
+    async with serve(handle, "127.0.0.1", int(sys.argv[1])):
+        await asyncio.get_running_loop().create_future()
+
+
+asyncio.run(main())
