@@ -37,6 +37,7 @@ _STILL_PAUSE_S = 0.03
 _STILL_LIMIT_S = 8.0
 _SETTLE_POLL_S = 0.25
 _CALL_LIMIT_S = 180.0
+_LAST_GASP_S = 0.5
 _WATCH_CYCLES = 13
 """A prime: what is made once in so many calls does not divide it."""
 _MOST_WATCH_CYCLES = 101
@@ -83,7 +84,7 @@ async def soak(
     nothing that was started is left running, and the journal holds what was seen.
     """
     scenario = scenario or settings.load_scenario()
-    settings = settings.with_port(_free_port())
+    settings = settings.with_port(free_port())
     host, port = settings.address
     if await is_listening(host, port):
         raise UsageError(f"url: something already listens on {host}:{port}; stop it, or use {{port}} in sut and url")
@@ -92,7 +93,8 @@ async def soak(
     directory = new_run_directory(Path(settings.runs), f"{name}-{scenario.name}")
     ledger = Ledger()
     with Journal(directory) as journal:
-        journal.write("run", settings=asdict(settings), scenario=scenario.to_json(), python=sys.version)
+        told = asdict(settings) | {"env": sorted(settings.env)}  # names alone: the values may be secret
+        journal.write("run", settings=told, scenario=scenario.to_json(), python=sys.version)
         fake_openai = OpenAIServer(scenario.model_script, ledger, speed=settings.speed)
         async with fake_openai, PythonAgents() as agents:
             environment = _environment(settings, fake_openai)
@@ -117,7 +119,8 @@ def _environment(settings: SoakSettings, fake_openai: OpenAIServer) -> dict[str,
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port that nothing uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -205,22 +208,28 @@ class _Run:
         self._observer.sample(sample)
 
     async def _quiet_values(self) -> dict[Resource, float]:
-        """The counters once they are still: no request unanswered, and twice the same in a row."""
+        """The counters once they are still: no request unanswered, and a moment later nothing has moved."""
         deadline = time.monotonic() + _STILL_LIMIT_S
-        previous: dict[Resource, float] | None = None
         while True:
+            while self._ledger.still_open("chat.completions") and time.monotonic() < deadline:
+                await self._alive(asyncio.sleep(_STILL_PAUSE_S))
             values = await self._alive(self._read())
-            counters = {name: value for name, value in values.items() if name not in BYTES}
-            answered = not self._ledger.still_open("chat.completions")
-            if (answered and counters == previous) or time.monotonic() > deadline:
-                return values
-            previous = counters
             await asyncio.sleep(_STILL_PAUSE_S)
+            later = await self._alive(self._peek())
+            if all(values.get(name) == value for name, value in later.items()) or time.monotonic() > deadline:
+                return values
 
     async def _read(self) -> dict[Resource, float]:
         counted = await self._agents.sample()  # first: its collection may close what garbage held open
-        connections = float(len(self._ledger.still_open(_REALTIME)))
-        return {**counted, **process.read(self._sut), "connections": connections}
+        return {**counted, **self._seen_from_outside()}
+
+    async def _peek(self) -> dict[Resource, float]:
+        counted = await self._agents.peek()
+        seen = {name: value for name, value in self._seen_from_outside().items() if name not in BYTES}
+        return {**counted, **seen}
+
+    def _seen_from_outside(self) -> dict[Resource, float]:
+        return {**process.read(self._sut), "connections": float(len(self._ledger.still_open(_REALTIME)))}
 
     # -- calls
 
@@ -241,6 +250,7 @@ class _Run:
         made_before = self._made
         await self._alive(asyncio.gather(*(self._call() for _ in range(size))))
         if self._failures.total() - failed_before == size and self._made == made_before + size:
+            await self._alive(asyncio.sleep(_LAST_GASP_S))  # did they fail because the server has just died?
             reasons = ", ".join(f"{reason} ({number} calls)" for reason, number in self._failures.most_common(3))
             raise RunError(f"no call of {size} went as scripted: {reasons}{self._advice()}")
 

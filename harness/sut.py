@@ -137,14 +137,20 @@ class Sut:
             return
         family = _session_members(process.pid)
         if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
+            # Not process.terminate(): it may reap a process that has just died before asyncio does, and then
+            # nobody knows how it ended.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                psutil.Process(process.pid).terminate()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), _STOP_S)
-        for member in {*family, *_session_members(process.pid)}:
+        left = {*family, *_session_members(process.pid)}
+        for member in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
         await process.wait()
+        deadline = time.monotonic() + _STOP_S
+        while any(_is_running(m) for m in left) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(_POLL_S)
 
     def family(self) -> list[psutil.Process]:
         """The process and all that it started and that still run."""
@@ -167,6 +173,13 @@ def _session_members(session: int) -> list[psutil.Process]:
     members = []
     for process in psutil.process_iter():
         with contextlib.suppress(OSError, psutil.Error):
-            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+            if os.getsid(process.pid) == session and _is_running(process):
                 members.append(process)
     return members
+
+
+def _is_running(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False

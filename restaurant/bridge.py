@@ -149,7 +149,7 @@ class Bridge:
             pass  # hung up, or dropped
         except (OSError, WebSocketException) as error:
             log.warning("the model could not be reached: %s", error)
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             log.warning("not a Media Streams message: %r", error)
         finally:
             if session is not None:

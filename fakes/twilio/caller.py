@@ -6,6 +6,7 @@ What is said and when is a `StreamDriver`'s business; this file only moves messa
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 from dataclasses import dataclass
@@ -102,7 +103,8 @@ class StreamCaller:
         except TimeoutError:
             return CallEnd("refused", f"no WebSocket handshake in {_HANDSHAKE_S:.0f} s")
         except (ClientError, OSError) as error:
-            return CallEnd("refused", str(error) or type(error).__name__)
+            number = getattr(error, "errno", None)
+            return CallEnd("refused", os.strerror(number).lower() if number else str(error) or type(error).__name__)
         return await _Line(http, websocket, driver, self._pace).talk()
 
 

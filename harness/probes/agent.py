@@ -51,7 +51,7 @@ class PythonAgents:
         self._lines: dict[int, _Line] = {}
         self._numbers = count(1)
         # Not in the run's folder: a Unix socket's path may have 107 bytes at the most.
-        self._directory = Path(tempfile.mkdtemp(prefix="leakline-"))
+        self._directory = Path(tempfile.mkdtemp(prefix="leakline-"))  # mode 0700
         self._server: asyncio.Server | None = None
 
     @property
@@ -67,6 +67,8 @@ class PythonAgents:
             "PYTHONPATH": os.pathsep.join(search),
             ADDRESS_VARIABLE: self.address,
             CODE_VARIABLE: os.pathsep.join(str(path) for path in code),
+            # What glibc's per-thread caches keep would count as in use, and fills slowly: up to 200 KB a thread.
+            "GLIBC_TUNABLES": ":".join(["glibc.malloc.tcache_count=0", *filter(None, [base.get("GLIBC_TUNABLES")])]),
         }
 
     async def __aenter__(self) -> Self:
@@ -84,17 +86,29 @@ class PythonAgents:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     @property
+    def number(self) -> int:
+        """How many Python processes of the SUT have an agent."""
+        return len(self._lines)
+
+    @property
     def present(self) -> bool:
-        """Whether any Python process of the SUT has an agent."""
-        return bool(self._lines)
+        """Whether any of them has."""
+        return self.number > 0
 
     async def begin(self) -> None:
-        """Have the agents start to trace memory."""
+        """Have the agents make ready to count."""
         await self._ask_all("begin")
 
     async def sample(self) -> dict[Resource, float]:
         """The agents' counters, summed; a resource that one of them cannot see is left out."""
-        answers = await self._ask_all("sample")
+        return await self._counts("sample")
+
+    async def peek(self) -> dict[Resource, float]:
+        """Those of the counters that cost the SUT nothing, without a collection."""
+        return await self._counts("peek")
+
+    async def _counts(self, command: str) -> dict[Resource, float]:
+        answers = await self._ask_all(command)
         totals: dict[Resource, float] = {}
         for resource in RESOURCES:
             values = [answer["resources"].get(resource) for answer in answers]

@@ -6,6 +6,8 @@ import tracemalloc
 import warnings
 import weakref
 
+from leakline_agent import heap
+
 _MOST_COLLECTIONS = 3
 _known_loops = weakref.WeakSet()
 
@@ -30,13 +32,25 @@ def sample():
     """The counters of this process: {"resources": {name: number}}; a resource it cannot see is left out."""
     settle()
     resources = {}
-    if tracemalloc.is_tracing():
-        resources["heap"] = tracemalloc.get_traced_memory()[0]
+    in_use = heap.in_use()
+    if in_use is None and tracemalloc.is_tracing():
+        in_use = tracemalloc.get_traced_memory()[0]
+    if in_use is not None:
+        resources["heap"] = in_use
     by_type = objects_by_type()
     loops = _event_loops_in(by_type)
     resources["timers"] = len(live_timers(loops, by_type))
     resources["tasks"] = sum(1 for _ in live_tasks(loops))
     resources["listeners"] = sum(1 for _ in live_listeners(by_type))
+    return {"resources": resources}
+
+
+def peek():
+    """The counters that cost nothing to read, without a collection: to see if anything moves."""
+    loops = event_loops()
+    resources = {"tasks": sum(1 for _ in live_tasks(loops))}
+    if all(hasattr(loop, "_scheduled") for loop in loops):  # a stock loop's timers are a list; uvloop's are not
+        resources["timers"] = len(live_timers(loops, {}))
     return {"resources": resources}
 
 
@@ -78,26 +92,25 @@ def _bases():
 
 
 def event_loops():
-    """The event loops that the newest census saw and that are not closed; looks anew when there is none."""
+    """The event loops known to be open; looks for them when none is known."""
     if "asyncio" not in sys.modules:
         return []
-    open_loops = [loop for loop in list(_known_loops) if not loop.is_closed()]
-    return open_loops or _event_loops_in(objects_by_type())
+    return _open_loops() or _event_loops_in(objects_by_type())
 
 
 def _event_loops_in(by_type):
+    """The open event loops: those among these objects, and those met before (`gc.freeze` hides objects)."""
     events = sys.modules.get("asyncio.events")
     if events is None:
         return []
-    found = [
-        loop
-        for kind, loops in by_type.items()
-        if issubclass(kind, events.AbstractEventLoop)
-        for loop in loops
-        if not loop.is_closed()
-    ]
-    _known_loops.update(found)
-    return found
+    for kind, loops in by_type.items():
+        if issubclass(kind, events.AbstractEventLoop):
+            _known_loops.update(loops)
+    return _open_loops()
+
+
+def _open_loops():
+    return [loop for loop in list(_known_loops) if not loop.is_closed()]
 
 
 def prune_cancelled(loop):

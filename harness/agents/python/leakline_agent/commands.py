@@ -1,11 +1,11 @@
-"""What the harness can ask: `begin`, `sample`, `watch`, `sites`, `end`."""
+"""What the harness can ask: `begin`, `sample`, `peek`, `watch`, `sites`, `end`."""
 
 import gc
 import sys
 import threading
 import tracemalloc
 
-from leakline_agent import census, holders
+from leakline_agent import census, heap, holders
 from leakline_agent.recorder import Recorder
 
 _LOOP_ANSWER_S = 5.0
@@ -24,7 +24,8 @@ class Commands:
         """Do one command, on the event loop's own thread where there is one: nothing moves meanwhile."""
         command = {
             "begin": self.begin,
-            "sample": self.sample,
+            "sample": census.sample,
+            "peek": census.peek,
             "watch": self.watch,
             "sites": self.sites,
             "end": self.release,
@@ -32,15 +33,12 @@ class Commands:
         return _on_loop_thread(lambda: command(**asked.get("with", {})))
 
     def begin(self):
-        """Start to trace memory, one frame deep: exact bytes at the least cost."""
-        if not tracemalloc.is_tracing():
+        """Make ready to count: where the allocators cannot be asked, memory is traced (at twice the server's CPU)."""
+        traced = heap.in_use() is None
+        if traced and not tracemalloc.is_tracing():
             tracemalloc.start(1)
             self._own_trace = True
-        return {"traced": True}
-
-    def sample(self):
-        """All counters, after a collection."""
-        return census.sample()
+        return {"traced": traced}
 
     def watch(self, deep=False):
         """Begin to note where things are made, and trace memory anew.

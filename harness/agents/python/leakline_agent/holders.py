@@ -16,6 +16,8 @@ from leakline_agent import census
 from leakline_agent.frames import allocation_stack, describe, kind_of
 
 _FILE_TYPES = (io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.TextIOWrapper)
+_MANAGED_DICT = 1 << 4  # Py_TPFLAGS_MANAGED_DICT of CPython 3.11 and newer
+_VALUES_HEAD = 16
 _MOST_SITES = 40
 _MOST_VISITED = 2_000_000
 _ORDER = ("tasks", "threads", "timers", "listeners", "sockets", "fds")
@@ -29,7 +31,7 @@ def survey(recorder, young):
     """
     snapshot = tracemalloc.take_snapshot() if tracemalloc.is_tracing() else None
     groups = {name: _by_site(recorder.made[name], things) for name, things in _alive(recorder).items()}
-    groups["fds"] = _open_files(recorder)
+    groups["fds"] = _open_files(recorder, young)
     claimed, taken = set(), {}
     resources = {}
     for name in _ORDER:
@@ -91,12 +93,15 @@ def _held_bytes(roots, young, claimed, taken):
             size = sys.getsizeof(thing)
         except Exception:
             continue
+        referents = gc.get_referents(thing)
+        if type(thing).__flags__ & _MANAGED_DICT and sys.version_info < (3, 13):
+            size += _VALUES_HEAD + 8 * len(referents)  # the attributes' array, which getsizeof leaves out
         total += size
         if made_at is not None:
             entry = taken.setdefault(allocation_stack(made_at), [0, 0])
             entry[0] += 1
             entry[1] += size
-        stack.extend(gc.get_referents(thing))
+        stack.extend(referents)
     return total
 
 
@@ -132,11 +137,11 @@ def _described(frame):
     return {"file": filename, "line": line, "function": "", "kind": kind_of(filename)}
 
 
-def _open_files(recorder):
+def _open_files(recorder, young):
     """{stack: [file objects]} of the files opened during the watch and still open."""
     groups = {}
     for thing in gc.get_objects():
-        if type(thing) not in _FILE_TYPES:
+        if type(thing) not in _FILE_TYPES or id(thing) not in young:
             continue
         try:
             path = os.readlink(f"/proc/self/fd/{thing.fileno()}")

@@ -1,0 +1,106 @@
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fakes.twilio import MediaStream, StreamError, StreamIds
+
+IDS = StreamIds.numbered(7)
+SECOND = base64.b64encode(b"\xff" * 8000).decode()
+
+
+def stream() -> MediaStream:
+    return MediaStream(IDS, {"table": "4"})
+
+
+def message(event: str, **fields: Any) -> str:
+    return json.dumps({"event": event, "streamSid": IDS.stream_sid, **fields})
+
+
+def test_a_stream_begins_as_twilio_documents_it() -> None:
+    connected, start = (json.loads(text) for text in stream().open())
+    assert connected == {"event": "connected", "protocol": "Call", "version": "1.0.0"}
+    assert start == {
+        "event": "start",
+        "sequenceNumber": "1",
+        "start": {
+            "accountSid": IDS.account_sid,
+            "streamSid": IDS.stream_sid,
+            "callSid": IDS.call_sid,
+            "tracks": ["inbound"],
+            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+            "customParameters": {"table": "4"},
+        },
+        "streamSid": IDS.stream_sid,
+    }
+    assert [len(sid) for sid in (IDS.account_sid, IDS.call_sid, IDS.stream_sid)] == [34, 34, 34]
+
+
+def test_messages_are_numbered_and_frames_carry_their_time() -> None:
+    line = stream()
+    line.open()
+    first, second = (json.loads(line.media("AAAA")) for _ in range(2))
+    assert first["media"] == {"track": "inbound", "chunk": "1", "timestamp": "0", "payload": "AAAA"}
+    assert second["media"] == {"track": "inbound", "chunk": "2", "timestamp": "20", "payload": "AAAA"}
+    dtmf, stop = json.loads(line.dtmf("5")), json.loads(line.stop())
+    assert dtmf["dtmf"] == {"track": "inbound_track", "digit": "5"}
+    assert stop["stop"] == {"accountSid": IDS.account_sid, "callSid": IDS.call_sid}
+    assert [m["sequenceNumber"] for m in (first, second, dtmf, stop)] == ["2", "3", "4", "5"]
+
+
+def test_a_mark_returns_when_the_audio_before_it_has_played() -> None:
+    line = stream()
+    assert line.receive(message("media", media={"payload": SECOND}), 10.0) == []
+    assert line.receive(message("mark", mark={"name": "end"}), 10.1) == []
+    assert line.receive(message("media", media={"payload": SECOND}), 10.1) == []
+    assert line.played(10.9) == []
+    (mark,) = line.played(11.0)
+    assert json.loads(mark)["mark"] == {"name": "end"}
+    assert (line.heard_s, line.playing_until) == (2.0, 12.0)
+    assert line.played(99.0) == []
+
+
+def test_clear_empties_the_buffer_and_returns_the_marks() -> None:
+    line = stream()
+    line.receive(message("media", media={"payload": SECOND}), 0.0)
+    line.receive(message("mark", mark={"name": "a"}), 0.0)
+    line.receive(message("mark", mark={"name": "b"}), 0.0)
+    names = [json.loads(m)["mark"]["name"] for m in line.receive(message("clear"), 0.25)]
+    assert names == ["a", "b"]
+    assert (line.cleared_s, line.playing_until) == (0.75, 0.25)
+
+
+def test_a_mark_with_nothing_before_it_returns_at_once() -> None:
+    line = stream()
+    line.receive(message("mark", mark={"name": "now"}), 3.0)
+    assert len(line.played(3.0)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{", "JSON object"),
+        ("[]", "JSON object"),
+        ('{"event": "dance"}', "media, mark or clear"),
+        ('{"event": "clear", "streamSid": "MZ0"}', "streamSid"),
+        (message("media"), "media.payload"),
+        (message("media", media={"payload": "%"}), "media.payload"),
+        (message("mark", mark={}), "mark.name"),
+    ],
+)
+def test_what_twilio_would_refuse_is_named(text: str, problem: str) -> None:
+    with pytest.raises(StreamError, match=problem):
+        stream().receive(text, 0.0)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.text(max_size=60) | st.binary(max_size=60))
+def test_no_message_breaks_a_stream(text: str | bytes) -> None:
+    line = stream()
+    try:
+        line.receive(text, 0.0)
+    except StreamError:
+        assert line.heard_s == 0.0

@@ -1,0 +1,244 @@
+"""The agent in real processes: what it counts, whose line it names, and that it harms nothing."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from harness.model import Resource
+from harness.probes.agent import PythonAgents
+from harness.sut import Sut
+
+WAIT = "\nimport time\ntime.sleep(60)\n"
+
+ASYNC_SERVER = """
+import asyncio, sys
+kept = []
+async def leak():
+    loop = asyncio.get_running_loop()
+    kept.append(loop.call_later(3600, print))
+    loop.call_later(3600, print).cancel()
+    kept.append(asyncio.create_task(asyncio.Event().wait()))
+async def main():
+    while True:
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+        await leak()
+        print("done", flush=True)
+if len(sys.argv) > 1:
+    import uvloop
+    uvloop.run(main())
+else:
+    asyncio.run(main())
+"""
+
+
+class Served:
+    """A script with an agent in it, and a line to its standard input."""
+
+    def __init__(self, agents: PythonAgents, process: asyncio.subprocess.Process) -> None:
+        self.agents = agents
+        self._process = process
+
+    async def poke(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(b"\n")
+        await self._process.stdin.drain()
+        assert await self._process.stdout.readline() == b"done\n"
+
+    async def count(self) -> dict[Resource, float]:
+        return await self.agents.sample()
+
+
+@contextlib.asynccontextmanager
+async def served(tmp_path: Path, source: str, *arguments: str) -> AsyncIterator[Served]:
+    script = tmp_path / "script.py"
+    script.write_text(source)
+    async with PythonAgents() as agents:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(script),
+            *arguments,
+            env=agents.environment(dict(os.environ)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(20):
+                while not agents.present:
+                    await asyncio.sleep(0.01)
+            yield Served(agents, process)
+        finally:
+            process.kill()
+            await process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+
+
+@pytest.mark.parametrize("loop", [[], ["uvloop"]], ids=["asyncio", "uvloop"])
+def test_timers_and_tasks_are_counted_exactly_and_their_lines_named(tmp_path: Path, loop: list[str]) -> None:
+    async def run() -> None:
+        async with served(tmp_path, ASYNC_SERVER, *loop) as server:
+            await server.poke()
+            await server.agents.begin()
+            before = await server.count()
+            for _ in range(5):
+                await server.poke()
+            after = await server.count()
+            assert after["timers"] - before["timers"] == 5
+            assert after["tasks"] - before["tasks"] == 5
+            await server.agents.watch()
+            for _ in range(3):
+                await server.poke()
+            found = await server.agents.survey(3)
+            for resource, line in (("timers", 6), ("tasks", 8)):
+                (row,) = found.made[resource]  # type: ignore[index]
+                frame = next(f for f in row.stack if f.kind == "user")
+                assert (row.count, frame.line, frame.function) == (3, line, "leak")
+                assert row.size_bytes > 0
+            assert not server.agents.problems
+
+    asyncio.run(run())
+
+
+def test_listeners_are_counted_on_every_emitter(tmp_path: Path) -> None:
+    source = """
+import sys
+from pyee.base import EventEmitter
+class Mine(EventEmitter):
+    pass
+emitters = [EventEmitter(), Mine()]
+def leak():
+    emitters[0].on("a", lambda: None)
+    emitters[1].once("b", lambda: None)
+while sys.stdin.readline():
+    leak()
+    print("done", flush=True)
+"""
+
+    async def run() -> None:
+        async with served(tmp_path, source) as server:
+            await server.poke()
+            assert (await server.count())["listeners"] == 2
+            await server.agents.watch()
+            await server.poke()
+            rows = (await server.agents.survey(1)).made["listeners"]
+            lines = sorted(next(f.line for f in row.stack if f.kind == "user") for row in rows)
+            assert lines == [8, 9]
+            assert (await server.count())["listeners"] == 4
+
+    asyncio.run(run())
+
+
+def test_files_threads_and_memory_have_their_lines(tmp_path: Path) -> None:
+    source = """
+import json, sys, threading
+kept = []
+def leak():
+    kept.append(open(sys.argv[0]))
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    kept.append(json.loads('[' + '"' + 'x' * 5000 + '"]'))
+while sys.stdin.readline():
+    leak()
+    print("done", flush=True)
+"""
+
+    async def run() -> None:
+        async with served(tmp_path, source) as server:
+            await server.poke()
+            await server.agents.watch(deep=True)
+            await server.poke()
+            await server.poke()
+            found = await server.agents.survey(2)
+            lines = {
+                name: [next(f.line for f in r.stack if f.kind == "user") for r in found.made[name]]
+                for name in ("fds", "threads")
+            }
+            assert lines == {"fds": [5], "threads": [6]}
+            assert found.made["fds"][0].count == 2
+            heap = max(found.heap, key=lambda row: row.size_bytes)
+            assert heap.size_bytes >= 10_000
+            assert next(f.line for f in heap.stack if f.kind == "user") == 7
+
+    asyncio.run(run())
+
+
+def test_the_heap_is_still_over_many_samples(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with served(tmp_path, ASYNC_SERVER) as server:
+            await server.poke()
+            await server.agents.begin()
+            heaps = [(await server.count())["heap"] for _ in range(60)][10:]
+            assert max(heaps) - min(heaps) < 2048
+
+    asyncio.run(run())
+
+
+def test_a_process_without_the_variable_is_left_alone(tmp_path: Path) -> None:
+    agents = PythonAgents()
+    environment = agents.environment({**os.environ, "PYTHONPATH": str(tmp_path)})
+    del environment["LEAKLINE_AGENT"]
+    code = "import sys, threading; print('leakline_agent' in sys.modules, threading.active_count())"
+    assert _output(environment, code) == "False 1"
+
+
+def test_the_servers_own_sitecustomize_still_runs(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import builtins\nbuiltins.mine = 'ran'\n")
+    agents = PythonAgents()
+    environment = agents.environment({**os.environ, "PYTHONPATH": str(tmp_path)})
+    code = "import sys; print(mine, sys.modules['sitecustomize'].__file__)"
+    assert _output(environment, code) == f"ran {tmp_path}/sitecustomize.py"
+
+
+def test_a_harness_that_is_gone_does_not_stop_a_server() -> None:
+    agents = PythonAgents()  # never listens
+    assert _output(agents.environment(dict(os.environ)), "print('up')") == "up"
+
+
+def test_a_forked_worker_has_an_agent_of_its_own(tmp_path: Path) -> None:
+    source = "import os, time\nif os.fork() == 0:\n    time.sleep(60)\n" + WAIT
+
+    async def run() -> None:
+        async with PythonAgents() as agents:
+            script = tmp_path / "script.py"
+            script.write_text(source)
+            environment = agents.environment(dict(os.environ))
+            async with Sut([sys.executable, str(script)], environment, tmp_path / "log"):
+                await _until(lambda: agents.number == 2)
+
+    asyncio.run(run())
+
+
+def test_an_agent_that_stops_answering_is_dropped_and_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.probes.agent._ANSWER_S", 0.3)
+    source = "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\n"
+
+    async def run() -> None:
+        async with served(tmp_path, source) as server:
+            assert await server.count() == {}
+            assert "no answer in 0.3 s" in server.agents.problems[0]
+
+    asyncio.run(run())
+
+
+def _output(environment: dict[str, str], code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+async def _until(condition: Callable[[], bool], limit_s: float = 10.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)

@@ -1,0 +1,117 @@
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+Leakline = Callable[..., "subprocess.CompletedProcess[str]"]
+URL = "ws://127.0.0.1:{port}/media-stream"
+SHORT = ("--cycles", "48", "--warmup", "8", "--concurrency", "4", "--settle", "1")
+
+
+@pytest.mark.parametrize(
+    ("leak", "resource", "place"),
+    [
+        ("websocket_listeners", "listeners", "CallSession._listen"),
+        ("timeout_timers", "timers", "with_timeout"),
+    ],
+)
+def test_each_leak_of_the_demo_server_is_found_alone(
+    leakline: Leakline, leak: str, resource: str, place: str
+) -> None:
+    done = leakline("soak", "--leaks", leak, *SHORT)
+    assert done.returncode == 1, done.stdout + done.stderr
+    (finding,) = [line for line in done.stdout.splitlines() if "LEAKING" in line]
+    assert resource in finding
+    assert place in finding
+    assert "restaurant/" in finding
+
+
+def test_the_fixed_demo_server_is_clean(leakline: Leakline) -> None:
+    done = leakline("soak", "--leaks", "none", *SHORT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "LEAKING" not in done.stdout
+    assert "connections  sockets  tasks  threads  timers  listeners  fds  heap  rss" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--sut", "no-such-program", "--url", URL), "sut: expected a program to run, found 'no-such-program'"),
+        (("--sut", "true"), "url: not given"),
+        (("--sut", "true", "--url", "http://x/"), "url: expected the server's Media Streams WebSocket"),
+        (("--leaks", "none", "--cycles", "0"), "cycles: expected a whole number from 1"),
+        (("--leaks", "none", "--cycles", "x"), "'x' is not a valid integer"),
+        (("--leaks", "dripping"), "--leaks: expected none, all, or of websocket_listeners"),
+        (("--leaks", "none", "--env", "A"), "--env: expected NAME=VALUE, found 'A'"),
+        (("--leaks", "none", "--sut", "true", "--url", URL), "--leaks: it is for the demo server"),
+        (("--leaks", "none", "--scenario", "nope"), "scenario: expected one of"),
+        (("--leaks", "none", "--runs", "/dev/null/x"), "runs: cannot make"),
+        (("--nope",), "No such option"),
+    ],
+)
+def test_a_mistake_is_one_clear_message_and_exit_code_2(
+    leakline: Leakline, arguments: tuple[str, ...], message: str
+) -> None:
+    done = leakline("soak", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("false", "the SUT never listened on 127.0.0.1:"),
+        (f"{sys.executable} -c 'import time; time.sleep(60)'", "did not listen on 127.0.0.1:"),
+    ],
+)
+def test_a_server_that_does_not_come_up_is_exit_code_3(leakline: Leakline, command: str, message: str) -> None:
+    done = leakline("soak", "--sut", command, "--url", URL, "--start-timeout", "1")
+    assert done.returncode == 3
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_leaves_nothing_running(tmp_path: Path, number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness.cli", "soak", "--leaks", "none"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 20
+        children: list[psutil.Process] = []
+        while not children and time.monotonic() < deadline:
+            children = psutil.Process(process.pid).children(recursive=True)
+            time.sleep(0.05)
+        assert children
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert "interrupted" in stderr
+    assert "Traceback" not in stderr
+    assert not any(child.is_running() for child in children)
+
+
+def test_the_projects_own_server_comes_from_its_toml(leakline: Leakline, tmp_path: Path) -> None:
+    (tmp_path / "leakline.toml").write_text(f"sut = 'false'\nurl = '{URL}'\n")
+    done = leakline("soak")
+    assert done.returncode == 3
+    assert "exited with status 1" in done.stderr
+
+
+def test_scenarios_are_listed(leakline: Leakline) -> None:
+    done = leakline("scenarios")
+    assert done.returncode == 0
+    assert "two_burgers" in done.stdout

@@ -1,0 +1,139 @@
+from pathlib import Path
+
+import pytest
+
+from harness import findings
+from harness.findings import SiteCount, Survey
+from harness.model import Frame, Growth, Resource
+
+ROOT = Path("/srv/app")
+LIBRARY = Frame("/venv/lib/python3.11/site-packages/websockets/client.py", 9, "connect", "library")
+
+
+def user(line: int, function: str = "serve", file: str = "/srv/app/server.py") -> Frame:
+    return Frame(file, line, function, "user")
+
+
+def growth(resource: Resource, per_cycle: float, state: str = "leaking") -> Growth:
+    return Growth(resource, state, per_cycle, per_cycle, per_cycle, True, 100, 13)  # type: ignore[arg-type]
+
+
+def survey(made: dict[Resource, list[SiteCount]], heap: tuple[SiteCount, ...] = (), cycles: int = 10) -> Survey:
+    return Survey(cycles, {name: tuple(rows) for name, rows in made.items()}, heap)
+
+
+def test_a_finding_names_the_users_line_not_the_librarys() -> None:
+    rows: dict[Resource, list[SiteCount]] = {"sockets": [SiteCount((LIBRARY, user(50), user(9, "main")), 10, 0)]}
+    (found,) = findings.build([growth("sockets", 1.0)], survey(rows), ROOT)
+    assert str(found.site) == "server.py:50  serve"
+    assert str(found) == "sockets  +1.00 a call (exact, 100 calls)  server.py:50  serve"
+
+
+def test_a_librarys_line_is_named_when_there_is_no_other_and_shortened() -> None:
+    rows: dict[Resource, list[SiteCount]] = {"sockets": [SiteCount((LIBRARY,), 10, 0)]}
+    (found,) = findings.build([growth("sockets", 1.0)], survey(rows), ROOT)
+    assert str(found.site) == "websockets/client.py:9  connect"
+
+
+def test_lines_of_one_function_are_one_finding_and_two_functions_are_two() -> None:
+    rows: dict[Resource, list[SiteCount]] = {
+        "listeners": [
+            SiteCount((user(10, "open"),), 10, 0),
+            SiteCount((user(11, "open"),), 10, 0),
+            SiteCount((user(90, "watch"),), 20, 0),
+        ]
+    }
+    found = findings.build([growth("listeners", 4.0)], survey(rows), ROOT)
+    assert [(f.per_cycle, [s.line for s in f.sites]) for f in found] == [(2.0, [90]), (2.0, [10, 11])]
+
+
+def test_steady_state_that_was_renewed_is_not_a_site() -> None:
+    rows: dict[Resource, list[SiteCount]] = {
+        "timers": [SiteCount((user(5, "leak"),), 10, 0), SiteCount((user(7, "heartbeat"),), 1, 0)]
+    }
+    (found,) = findings.build([growth("timers", 1.0)], survey(rows), ROOT)
+    assert found.per_cycle == pytest.approx(1.0)
+    assert [s.function for s in found.sites] == ["leak"]
+
+
+def test_resources_from_one_line_are_one_finding_named_after_the_most_telling() -> None:
+    stack = (LIBRARY, user(50))
+    rows: dict[Resource, list[SiteCount]] = {
+        "tasks": [SiteCount(stack, 20, 3000)],
+        "timers": [SiteCount(stack, 10, 0)],
+        "sockets": [SiteCount(stack, 10, 500)],
+    }
+    grown = [growth("sockets", 1.0), growth("tasks", 2.0), growth("timers", 1.0), growth("fds", 1.0)]
+    grown += [growth("connections", 1.0), growth("heap", 400.0), growth("rss", 9000.0)]
+    (found,) = findings.build(grown, survey(rows), ROOT)
+    assert found.resource == "connections"
+    assert {c.resource: (c.per_cycle, c.how) for c in found.companions} == {
+        "sockets": (1.0, "same line"),
+        "tasks": (2.0, "same line"),
+        "timers": (1.0, "same line"),
+        "fds": (1.0, "same rate"),
+        "heap": (350.0, "held"),
+        "rss": (9000.0, "same rate"),
+    }
+
+
+def test_files_beside_sockets_are_a_finding_of_their_own() -> None:
+    rows: dict[Resource, list[SiteCount]] = {"sockets": [SiteCount((user(50),), 10, 0)]}
+    found = findings.build([growth("sockets", 1.0), growth("fds", 3.0)], survey(rows), ROOT)
+    assert [(f.resource, f.per_cycle, f.site is None) for f in found] == [("sockets", 1.0, False), ("fds", 2.0, True)]
+
+
+def test_heap_that_nothing_holds_is_a_finding_with_the_lines_that_allocate_it() -> None:
+    grown = [growth("timers", 1.0), growth("heap", 5000.0)]
+    first = survey({"timers": [SiteCount((user(5, "timer"),), 10, 1000)]})
+    assert findings.needs_deep_watch(grown, first)
+    json_decoder = Frame("/usr/lib/python3.11/json/decoder.py", 353, "", "stdlib")
+    deep = survey(
+        {},
+        (
+            SiteCount((json_decoder, user(70, "remember")), 40, 48_000),
+            SiteCount((user(5, "timer"),), 10, 200),
+            SiteCount((json_decoder,), 10, 9_999),  # steady state of the loop: no line of the user's
+            SiteCount((user(99, "once"),), 1, 5_000),
+        ),
+    )
+    timers, heap = findings.build(grown, first, ROOT, deep)
+    assert [(c.resource, c.per_cycle) for c in timers.companions] == [("heap", 120.0)]
+    assert (heap.per_cycle, [str(s) for s in heap.sites]) == (4880.0, ["server.py:70  remember"])
+
+
+def test_heap_that_a_finding_holds_is_not_told_twice() -> None:
+    rows: dict[Resource, list[SiteCount]] = {"listeners": [SiteCount((user(10),), 40, 30_000)]}
+    grown = [growth("listeners", 4.0), growth("heap", 3500.0)]
+    assert not findings.needs_deep_watch(grown, survey(rows))
+    (found,) = findings.build(grown, survey(rows), ROOT)
+    assert [str(c) for c in found.companions] == ["heap +2.9 KiB a call, held by it"]
+
+
+def test_without_an_agent_there_are_findings_without_a_line() -> None:
+    found = findings.build([growth("sockets", 1.0), growth("fds", 1.0), growth("rss", 40_000.0)], None, ROOT)
+    assert [f.resource for f in found] == ["sockets"]
+    assert {c.resource for c in found[0].companions} == {"fds", "rss"}
+    assert str(found[0]).endswith("line not known")
+    (native,) = findings.build([growth("rss", 40_000.0)], None, ROOT)
+    assert (native.resource, native.site) == ("rss", None)
+    assert "native" in str(native)
+
+
+def test_what_does_not_leak_is_no_finding() -> None:
+    assert findings.build([growth("timers", 1.0, "clean"), growth("rss", 9e9, "inconclusive")], None, ROOT) == ()
+
+
+def test_a_finding_in_full_shows_the_line_and_what_comes_with_it(tmp_path: Path) -> None:
+    file = tmp_path / "server.py"
+    file.write_text("async def serve():\n    model = await connect(url)\n")
+    rows: dict[Resource, list[SiteCount]] = {
+        "sockets": [SiteCount((Frame(str(file), 2, "", "user"),), 10, 0)],
+        "tasks": [SiteCount((Frame(str(file), 2, "", "user"),), 10, 0)],
+    }
+    (found,) = findings.build([growth("sockets", 1.0), growth("tasks", 1.0)], survey(rows), tmp_path)
+    assert found.in_full().splitlines() == [
+        "sockets  +1.00 a call (exact, 100 calls)  server.py:2  serve",
+        "    2 | model = await connect(url)",
+        "    tasks +1.00 a call, from the same line",
+    ]

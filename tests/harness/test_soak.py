@@ -1,0 +1,166 @@
+"""Whole runs against a real server process: what is planted is found, on its line, and nothing else is."""
+
+import asyncio
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness.errors import RunError, UsageError
+from harness.model import RunResult
+from harness.settings import SoakSettings
+from harness.soak import soak
+from harness.sut import Sut
+
+Bridge = Callable[..., SoakSettings]
+SOURCE = (Path(__file__).parents[1] / "suts" / "bridge.py").read_text().splitlines()
+
+
+def line_of(text: str) -> int:
+    (number,) = [n for n, line in enumerate(SOURCE, 1) if text in line]
+    return number
+
+
+def run(settings: SoakSettings) -> RunResult:
+    return asyncio.run(soak(settings))
+
+
+@pytest.mark.parametrize(
+    ("leak", "resource", "per_cycle", "line"),
+    [
+        ("model_socket", "connections", 1.0, "model = await connect("),
+        ("task", "tasks", 1.0, "create_task(forget_nothing())"),
+        ("thread", "threads", 1.0, "threading.Thread("),
+        ("file", "fds", 1.0, '.open("w")'),
+        ("heap", "heap", None, "json.loads(json.dumps("),
+        ("rare", "timers", 0.2, "call_later(3600"),
+    ],
+)
+def test_a_planted_leak_is_the_one_finding(
+    bridge: Bridge, leak: str, resource: str, per_cycle: float | None, line: str
+) -> None:
+    result = run(bridge(leak, settle=1.0))
+    assert [f.resource for f in result.findings] == [resource], result.in_full()
+    (found,) = result.findings
+    assert found.site is not None
+    assert (Path(found.site.file).name, found.site.line) == ("bridge.py", line_of(line))
+    if per_cycle is not None:
+        assert found.per_cycle == pytest.approx(per_cycle, rel=0.15)
+    assert (result.state, result.exit_code) == ("leaking", 1)
+    assert result.calls.failed == 0
+
+
+def test_a_server_that_leaks_nothing_is_clean(bridge: Bridge) -> None:
+    result = run(bridge("none"))
+    assert (result.state, result.exit_code, result.findings) == ("clean", 0, ()), result.in_full()
+    assert {g.resource for g in result.growths} == {
+        "connections", "sockets", "tasks", "threads", "timers", "listeners", "fds", "heap", "rss",
+    }  # fmt: skip
+    assert result.unmeasured == {}
+
+
+def test_what_goes_away_by_itself_is_no_leak(bridge: Bridge) -> None:
+    result = run(bridge("slow_cleanup", settle=8.0))
+    assert result.state == "clean", result.in_full()
+
+
+def test_the_journal_holds_every_sample_and_the_result(bridge: Bridge, tmp_path: Path) -> None:
+    result = run(bridge("none", env={"SECRET": "hunter2"}))
+    lines = (Path(result.directory) / "journal.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert records[0]["kind"] == "run"
+    assert records[0]["scenario"]["name"] == "question"
+    assert records[0]["settings"]["env"] == ["SECRET"]
+    assert not any("hunter2" in line for line in lines)
+    assert [r["cycles"] for r in records if r["kind"] == "sample"] == [s.cycles for s in result.samples]
+    assert records[-1]["kind"] == "result"
+    assert records[-1]["state"] == "clean"
+    assert (Path(result.directory) / "sut.log").is_file()
+
+
+@pytest.mark.parametrize("scenario", ["early_hang_up", "hang_up_while_speaking", "drop"])
+def test_edge_paths_of_a_sound_server_are_clean(bridge: Bridge, scenario: str) -> None:
+    result = run(bridge("none", scenario=scenario))
+    assert result.state == "clean", result.in_full()
+    assert result.calls.failed == 0
+
+
+def test_a_server_without_an_agent_is_judged_from_outside(bridge: Bridge) -> None:
+    settings = bridge("model_socket", settle=1.0)
+    python, script = settings.sut.split(" ", 1)
+    result = run(replace(settings, sut=f"{python} -E {script}"))
+    (found,) = result.findings
+    assert (found.resource, found.per_cycle, found.site) == ("connections", 1.0, None)
+    assert set(result.unmeasured) == {"heap", "timers", "tasks", "listeners"}
+
+
+def test_a_taken_port_is_refused_before_anything_starts(bridge: Bridge, tmp_path: Path) -> None:
+    async def main() -> None:
+        server = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            settings = bridge("none")
+            await soak(replace(settings, url=f"ws://127.0.0.1:{port}/"))
+
+    with pytest.raises(UsageError, match="already listens"):
+        asyncio.run(main())
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_server_killed_in_mid_run_ends_the_run_with_one_clear_line(bridge: Bridge) -> None:
+    class Killer:
+        def __init__(self) -> None:
+            self.samples = 0
+
+        def phase(self, name: str) -> None:
+            pass
+
+        def calls(self, done: int, total: int) -> None:
+            pass
+
+        def sample(self, sample: object) -> None:
+            self.samples += 1
+            if self.samples == 3:
+                (server,) = psutil.Process().children()
+                os.kill(server.pid, 9)
+
+    with pytest.raises(RunError, match=r"the SUT ended after \d+ calls: it was killed by SIGKILL"):
+        asyncio.run(soak(bridge("none"), Killer()))
+    assert psutil.Process().children() == []
+
+
+def test_a_server_that_cannot_reach_the_model_says_what_to_look_at(bridge: Bridge) -> None:
+    settings = bridge("none", env={"OPENAI_REALTIME_URL": "ws://127.0.0.1:9/v1/realtime"})
+    with pytest.raises(RunError, match=r"no call of 4 went as scripted: .*OPENAI_REALTIME_URL"):
+        run(settings)
+
+
+def test_a_path_that_the_server_does_not_have_is_told(bridge: Bridge) -> None:
+    settings = bridge("none")
+    http_only = (
+        "import http.server as h, sys; "
+        "h.HTTPServer(('127.0.0.1', int(sys.argv[1])), h.BaseHTTPRequestHandler).serve_forever()"
+    )
+    with pytest.raises(RunError, match=re.escape("refused: HTTP 501")):
+        run(replace(settings, sut=f'{sys.executable} -c "{http_only}" {{port}}'))
+
+
+def test_the_sut_is_gone_after_the_run(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    pids: list[int] = []
+    entered = Sut.__aenter__
+
+    async def remember(self: Sut) -> Sut:
+        await entered(self)
+        pids.append(self.pid)
+        return self
+
+    monkeypatch.setattr(Sut, "__aenter__", remember)
+    run(bridge("none", cycles=8))
+    assert len(pids) == 1
+    assert not psutil.pid_exists(pids[0])

@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+
+from harness.model import Growth, Resource, Sample
+from harness.verdict import FLOORS, MIN_SAMPLES, growth, judge, mann_kendall, theil_sen
+
+CYCLES = np.arange(13) * 8.0
+RNG = np.random.default_rng(20261124)
+
+
+def judged(resource: Resource, values: object, cycles: object = None) -> Growth:
+    x = np.asarray(CYCLES if cycles is None else cycles, dtype=np.float64)
+    return growth(resource, x, np.asarray(values, dtype=np.float64), FLOORS[resource])
+
+
+def test_a_counter_that_rises_with_every_call_leaks_exactly() -> None:
+    found = judged("listeners", 3 + 5 * CYCLES)
+    assert (found.state, found.per_cycle, found.low, found.high, found.exact) == ("leaking", 5.0, 5.0, 5.0, True)
+    assert (found.cycles, found.samples) == (96, 13)
+
+
+def test_one_in_ten_calls_is_found() -> None:
+    found = judged("timers", np.floor(CYCLES / 10))
+    assert found.state == "leaking"
+    assert found.per_cycle == pytest.approx(0.1, rel=0.2)
+    assert not found.exact
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.full(13, 7.0),
+        np.where(np.arange(13) == 6, 90.0, 7.0),  # a spike
+        np.where(np.arange(13) > 6, 9.0, 7.0),  # one step
+        7.0 + (np.arange(13) % 2),  # a counter caught between two states
+        100.0 - CYCLES,  # it shrinks
+    ],
+)
+def test_spikes_steps_and_flicker_are_not_leaks(values: object) -> None:
+    assert judged("timers", values).state == "clean"
+
+
+def test_bytes_are_found_under_noise_and_noise_is_not() -> None:
+    noise = RNG.normal(0, 2000, 13)
+    leak = judged("heap", 2_000_000 + 1024 * CYCLES + noise)
+    assert leak.state == "leaking"
+    assert leak.low < 1024 < leak.high
+    assert judged("heap", 2_000_000 + noise).state == "clean"
+
+
+def test_noise_alone_rarely_alarms() -> None:
+    states = [judged("heap", RNG.normal(0, 5000, 13)).state for _ in range(500)]
+    assert states.count("leaking") == 0
+
+
+def test_warm_up_that_stops_is_clean_and_says_so() -> None:
+    found = judged("heap", 500_000 * (1 - np.exp(-CYCLES / 12)))
+    assert found.state == "clean"
+    assert "warm-up" in found.note
+
+
+def test_growth_that_fades_but_goes_on_is_not_judged_yet() -> None:
+    found = judged("heap", 100_000 * (1 - np.exp(-CYCLES / 30)))
+    assert found.state == "inconclusive"
+    assert "fades" in found.note
+
+
+def test_too_few_samples_are_inconclusive_and_say_how_many_it_takes() -> None:
+    short = CYCLES[: MIN_SAMPLES - 1]
+    found = judged("timers", short, short)
+    assert found.state == "inconclusive"
+    assert str(MIN_SAMPLES) in found.note
+    assert judged("timers", [1.0], [0.0]).state == "inconclusive"
+
+
+def test_the_slope_and_its_interval_are_those_of_the_literature() -> None:
+    # The example of Sen (1968), also in Hollander and Wolfe: slope 4.
+    x = np.array([1.0, 2.0, 3.0, 4.0, 10.0, 12.0, 18.0])
+    y = np.array([9.0, 15.0, 19.0, 20.0, 45.0, 55.0, 78.0])
+    slope, low, high = theil_sen(x, y)
+    assert slope == pytest.approx(4.0)
+    assert low <= 4.0 <= high
+
+
+def test_the_trend_test_corrects_for_ties() -> None:
+    assert mann_kendall(np.ones(10)) == 1.0
+    rising = mann_kendall(np.arange(10.0))
+    assert rising == pytest.approx(4.15e-5, rel=0.05)  # z = (45 - 1) / sqrt(125)
+    assert mann_kendall(-np.arange(10.0)) > 0.999
+
+
+def test_only_what_every_sample_has_is_judged() -> None:
+    def values(number: int) -> dict[Resource, float]:
+        seen: dict[Resource, float] = {"rss": 1e6, "fds": 9.0}
+        return {**seen, "heap": 1.0} if number else seen
+
+    samples = [Sample(n * 8, float(n), values(n)) for n in range(MIN_SAMPLES)]
+    assert [g.resource for g in judge(samples)] == ["fds", "rss"]
+    assert judge([]) == ()

@@ -1,0 +1,115 @@
+import io
+from types import MappingProxyType
+
+from rich.console import Console
+
+from harness.model import CallStats, Companion, Finding, Growth, Resource, RunResult, Sample, Site
+from reports import terminal
+
+HOSTILE = "\x1b[31mserver\x07[red].py"
+
+
+def growth(resource: Resource, state: str = "clean", per_cycle: float = 0.0, note: str = "") -> Growth:
+    return Growth(resource, state, per_cycle, per_cycle, per_cycle, False, 96, 13, note)  # type: ignore[arg-type]
+
+
+def result(**fields: object) -> RunResult:
+    given = {
+        "sut": "mine",
+        "scenario": "question",
+        "state": "clean",
+        "calls": CallStats(112, 112),
+        "seconds": 14.2,
+        "growths": (growth("fds"), growth("heap")),
+        "findings": (),
+        "samples": (),
+        "directory": "runs/1",
+    }
+    return RunResult(**(given | fields))  # type: ignore[arg-type]
+
+
+def shown(of: RunResult) -> str:
+    output = io.StringIO()
+    terminal.show(Console(file=output, width=200), of)
+    return output.getvalue()
+
+
+def test_a_clean_run_is_a_few_lines() -> None:
+    assert shown(result()).split("\n") == [
+        "",
+        "leakline · mine · question · 112 calls in 14 s",
+        "",
+        "  clean     fds  heap",
+        "  run       runs/1",
+        "",
+        "",
+    ]
+
+
+def test_a_finding_says_how_much_where_and_what_comes_with_it() -> None:
+    leak = Growth("listeners", "leaking", 4.0, 4.0, 4.0, True, 96, 13)
+    site = Site("app.py", 88, "Adapter.connect", "events.on('audio', self.play)")
+    finding = Finding("listeners", 4.0, leak, (site, Site("app.py", 90, "")), (Companion("heap", 3174.4, "held"),))
+    text = shown(result(state="leaking", findings=(finding,)))
+    assert "LEAKING   listeners    +4.00 a call (exact, 96 calls)   app.py:88  Adapter.connect" in text
+    assert "88 │ events.on('audio', self.play)" in text
+    assert "also from app.py:90" in text
+    assert "heap +3.1 KiB a call, held by it" in text
+
+
+def test_doubt_failures_and_what_was_not_measured_are_said() -> None:
+    text = shown(
+        result(
+            state="inconclusive",
+            growths=(
+                growth("rss", "inconclusive", 20_480.0, "more calls would tell"),
+                growth("heap", "clean", 900.0, "grew at first, then stopped: warm-up"),
+            ),
+            calls=CallStats(100, 97, MappingProxyType({"refused: HTTP 503": 3})),
+            unmeasured=MappingProxyType({"timers": "no Python agent in the server"}),
+            notes=("the agent stepped aside",),
+        )
+    )
+    assert "unsure    rss          +20.0 KiB a call: more calls would tell" in text
+    assert "heap         +900 B a call: grew at first, then stopped: warm-up" in text
+    assert "unseen    timers       no Python agent in the server" in text
+    assert "3 of 100 did not go as scripted: refused: HTTP 503 (3)" in text
+    assert "the agent stepped aside" in text
+
+
+def test_what_a_server_names_is_shown_as_text() -> None:
+    leak = growth("timers", "leaking", 1.0)
+    finding = Finding("timers", 1.0, leak, (Site(HOSTILE, 1, HOSTILE * 1000, HOSTILE),))
+    text = shown(
+        result(
+            sut=HOSTILE,
+            findings=(finding,),
+            notes=(HOSTILE,),
+            calls=CallStats(1, 0, MappingProxyType({HOSTILE: 1})),
+        )
+    )
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "[red].py" in text  # not taken as markup
+    assert len(text) < 3000
+
+
+def test_without_a_terminal_a_run_is_plain_lines() -> None:
+    output = io.StringIO()
+    with terminal.Live(Console(file=output, width=80), "soak") as live:
+        live.phase("calls")
+        live.calls(8, 96)
+        live.sample(Sample(8, 1.0, {"timers": 1.0}))
+        live.sample(Sample(16, 2.0, {"timers": 3.0}))
+    assert output.getvalue() == "soak: calls\n"
+
+
+def test_on_a_terminal_there_is_a_bar_and_the_counters_that_rise() -> None:
+    output = io.StringIO()
+    with terminal.Live(Console(file=output, width=120, force_terminal=True), "soak") as live:
+        live.phase("calls")
+        live.sample(Sample(8, 1.0, {"timers": 1.0, "heap": 10.0}))
+        live.sample(Sample(16, 2.0, {"timers": 3.0, "heap": 10.0}))
+        live.calls(16, 96)
+    assert "16/96" in output.getvalue()
+    assert "timers +2.00" in output.getvalue()

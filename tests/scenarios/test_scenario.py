@@ -1,0 +1,73 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scenarios import BUILT_IN, Agent, Drop, FunctionCall, HangUp, Listen, Pause, Say, Scenario, ScenarioError, load
+
+
+def test_one_list_scripts_both_ends_of_the_call() -> None:
+    scenario = Scenario(
+        "order",
+        Agent("Welcome.", seconds=2.0),
+        Listen(),
+        Say("Two burgers.", seconds=1.4),
+        Agent("Anything else?", calls=[FunctionCall("add_to_cart", item="burger")]),
+        Listen(),
+    )
+    script = scenario.model_script
+    assert [turn.transcript for turn in script.turns] == ["Welcome.", "Anything else?"]
+    assert script.turns[1].calls[0].arguments_json == '{"item": "burger"}'
+    assert script.hears == ("Two burgers.",)
+    assert scenario.steps[-1] == HangUp()
+    assert scenario.seconds == pytest.approx(4.4)
+
+
+def test_a_scenario_is_data() -> None:
+    for scenario in BUILT_IN.values():
+        data = json.loads(json.dumps(scenario.to_json()))
+        assert data["name"] == scenario.name
+        assert len(data["steps"]) == len(scenario.steps)
+    calls = BUILT_IN["two_burgers"].to_json()["steps"][3]["calls"]
+    assert calls == [{"name": "add_to_cart", "arguments": {"item": "burger", "quantity": 2}}]
+
+
+@pytest.mark.parametrize(
+    ("steps", "problem"),
+    [
+        ((HangUp(), Say("Hello")), "step 1: HangUp must be the last step"),
+        ((Drop(), Pause(1.0)), "step 1: Drop must be the last step"),
+        ((Say("Hello", seconds=0.0),), "Say.seconds: expected a number above 0"),
+        ((Say("Hello", seconds=float("nan")),), "Say.seconds"),
+        ((Pause(True),), "Pause.seconds"),
+        ((Listen(seconds=601.0),), "up to 600"),
+        (("hello",), "expected a step"),
+    ],
+)
+def test_a_script_that_cannot_be_played_names_the_step(steps: tuple[Any, ...], problem: str) -> None:
+    with pytest.raises(ScenarioError, match=problem):
+        Scenario("wrong", *steps)
+
+
+def test_names_and_replies_are_checked() -> None:
+    with pytest.raises(ScenarioError, match="name"):
+        Scenario("../etc")
+    with pytest.raises(ScenarioError, match="chat"):
+        Scenario("mute", chat=())
+
+
+def test_scenarios_are_found_by_name_and_in_files(tmp_path: Path) -> None:
+    assert load("question") is BUILT_IN["question"]
+    file = tmp_path / "mine.py"
+    file.write_text("from scenarios import Say, Scenario\nshort = Scenario('short', Say('Hi', seconds=0.2))\n")
+    assert load(f"{file}:short").name == "short"
+    with pytest.raises(ScenarioError, match="which has short"):
+        load(f"{file}:long")
+    with pytest.raises(ScenarioError, match="question, two_burgers"):
+        load("nope")
+    with pytest.raises(ScenarioError, match="no such file"):
+        load("gone.py:x")
+    file.write_text("1 / 0\n")
+    with pytest.raises(ScenarioError, match="ZeroDivisionError"):
+        load(f"{file}:short")
