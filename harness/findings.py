@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 from harness.model import BYTES, RESOURCES, Companion, Finding, Frame, Growth, Resource, Site
 from harness.source import function_at, line_text
@@ -210,6 +211,9 @@ def _with_heap(
         charged.append(replace(finding, companions=(*finding.companions, *more)))
     if not _is_unexplained(left, heap):
         return charged
+    if charged and not sizes:
+        # No line allocates it with every call: native memory that goes with what leaks, such as a thread's own.
+        return _beside_most_heap(charged, Companion("heap", left, "same rate"))
     ranked = sorted(sizes, key=lambda s: sizes[s], reverse=True)[:_MOST_HEAP_SITES]
     stack = stacks[ranked[0]] if ranked else ()
     return [*charged, Finding("heap", left, heap, tuple(ranked), (), stack)]
@@ -239,9 +243,14 @@ def _heap_sites(deep: Survey | None, root: Path) -> tuple[dict[Site, float], dic
 def _with_rss(findings: list[Finding], rss: Growth) -> list[Finding]:
     if not findings:
         return [Finding("rss", rss.per_cycle, rss, detail="native memory, or a heap that fragments")]
-    # Memory of the whole process: said once, where most of the heap that grew is held.
+    how: Literal["same rate", "in all"] = "same rate" if len(findings) == 1 else "in all"
+    return _beside_most_heap(findings, Companion("rss", rss.per_cycle, how))
+
+
+def _beside_most_heap(findings: list[Finding], companion: Companion) -> list[Finding]:
+    """Say `companion` once, beside the finding that holds most of the heap."""
     held = [max((c.per_cycle for c in f.companions if c.resource == "heap"), default=0.0) for f in findings]
     at = held.index(max(held))
-    companion = Companion("rss", rss.per_cycle, "same rate" if len(findings) == 1 else "in all")
-    findings[at] = replace(findings[at], companions=(*findings[at].companions, companion))
-    return findings
+    changed = list(findings)
+    changed[at] = replace(changed[at], companions=(*changed[at].companions, companion))
+    return changed

@@ -102,6 +102,18 @@ def test_heap_that_nothing_holds_is_a_finding_with_the_lines_that_allocate_it() 
     assert (heap.per_cycle, [str(s) for s in heap.sites]) == (4880.0, ["server.py:70  remember"])
 
 
+def test_native_memory_beside_a_leak_is_said_with_it() -> None:
+    grown = [growth("threads", 1.0), growth("heap", 5000.0)]
+    rows: dict[Resource, list[SiteCount]] = {"threads": [SiteCount((user(5),), 10, 30_000)]}
+    (found,) = findings.build(grown, survey(rows), ROOT, survey({}, (SiteCount((user(99, "once"),), 1, 5_000),)))
+    assert [str(c) for c in found.companions] == [
+        "heap +2.9 KiB a call, held by it",
+        "heap +2.0 KiB a call, in step with it",
+    ]
+    (alone,) = findings.build([growth("heap", 5000.0)], survey({}), ROOT, survey({}))
+    assert (alone.resource, alone.site) == ("heap", None)
+
+
 def test_heap_that_a_finding_holds_is_not_told_twice() -> None:
     rows: dict[Resource, list[SiteCount]] = {"listeners": [SiteCount((user(10),), 40, 30_000)]}
     grown = [growth("listeners", 4.0), growth("heap", 3500.0)]
