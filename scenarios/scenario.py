@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from fakes.openai.script import ModelScript, Turn
+from fakes.openai.script import FunctionCall, ModelScript, Turn
 from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Say, Step
 
 MOST_SECONDS = 600.0
@@ -28,9 +28,9 @@ class Scenario:
 
     name: str
     steps: tuple[Step, ...]
-    chat: tuple[str, ...]
+    chat: tuple[str | Turn, ...]
 
-    def __init__(self, name: str, *steps: Step, chat: tuple[str, ...] = ("OK.",)) -> None:
+    def __init__(self, name: str, *steps: Step, chat: tuple[str | Turn, ...] = ("OK.",)) -> None:
         if not steps or not isinstance(steps[-1], HangUp | Drop):
             steps = (*steps, HangUp())
         object.__setattr__(self, "name", name)
@@ -82,6 +82,11 @@ class Scenario:
         for step in self.steps:
             fields = dict(vars(step))
             if isinstance(step, Agent):
-                fields["calls"] = [{"name": c.name, "arguments": dict(c.arguments)} for c in step.calls]
+                fields["calls"] = _calls(step.calls)
             steps.append({"step": type(step).__name__, **fields})
-        return {"name": self.name, "steps": steps, "chat": list(self.chat)}
+        chat = [r if isinstance(r, str) else {**vars(r), "calls": _calls(r.calls)} for r in self.chat]
+        return {"name": self.name, "steps": steps, "chat": chat}
+
+
+def _calls(calls: tuple[FunctionCall, ...]) -> list[dict[str, Any]]:
+    return [{"name": call.name, "arguments": dict(call.arguments)} for call in calls]

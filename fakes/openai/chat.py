@@ -1,6 +1,7 @@
-"""Chat completions: a request in, the scripted reply out, whole or as stream chunks.
+"""Chat completions: a request in, the answer out, whole or as stream chunks.
 
-Shapes are those of `types/chat/chat_completion.py` and `chat_completion_chunk.py` in the OpenAI SDK.
+Shapes are those of `types/chat/` in the OpenAI SDK (`chat_completion.py`, `chat_completion_chunk.py`,
+`completion_create_params.py`).
 """
 
 from __future__ import annotations
@@ -9,71 +10,153 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from fakes.openai.session import ClientError
+from fakes.openai.answer import Answer, Wish
+from fakes.openai.errors import ClientError, parameter, wrong_type
+
+_FORMATS = ("text", "json_object", "json_schema")
 
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """What a client asked for, as far as a scripted reply depends on it."""
+    """What a client asked for, as far as the answer depends on it."""
 
     model: str
     prompt_words: int
     stream: bool
     include_usage: bool
+    wish: Wish
 
 
 def chat_request(body: object) -> ChatRequest:
     """Check a request body. Raises ClientError as the service would answer it."""
     if not isinstance(body, dict):
         raise ClientError("Invalid type: expected a JSON object.", code="invalid_type")
-    for name, kind in (("model", str), ("messages", list)):
-        if name not in body:
-            raise ClientError(f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name)
-        if not isinstance(body[name], kind):
-            raise ClientError(f"Invalid type for '{name}'.", code="invalid_type", param=name)
-    if not body["messages"]:
+    model = parameter(body, "model", str, "a string")
+    messages = parameter(body, "messages", list, "an array")
+    if not messages:
         raise ClientError(
             "Invalid 'messages': empty array. Expected an array with minimum length 1, "
             "but got an empty array instead.",
             code="empty_array",
             param="messages",
         )
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise wrong_type(f"messages[{index}]", "an object", message)
+        parameter(message, "role", str, "a string")
     options = body.get("stream_options")
     return ChatRequest(
-        model=body["model"],
-        prompt_words=sum(len(str(message).split()) for message in body["messages"]),
+        model=model,
+        prompt_words=sum(len(str(message.get("content") or "").split()) for message in messages),
         stream=body.get("stream") is True,
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
+        wish=Wish(
+            tools=tools_of(body, nested="function"),
+            must_call=must_call(body.get("tool_choice"), nested="function"),
+            may_call=body.get("tool_choice") != "none",
+            parallel=body.get("parallel_tool_calls") is not False,
+            schema=_schema(body.get("response_format")),
+        ),
     )
 
 
-def completion(request: ChatRequest, reply: str, *, number: int, created: int) -> dict[str, Any]:
+def tools_of(body: dict[str, Any], *, nested: str | None = None) -> dict[str, Any]:
+    """{name: parameters schema} of a request's function tools, which chat nests in `function`. Raises ClientError."""
+    tools = body.get("tools") or []
+    if not isinstance(tools, list):
+        raise wrong_type("tools", "an array of objects", tools)
+    found = {}
+    for index, tool in enumerate(tools):
+        if not isinstance(tool, dict):
+            raise wrong_type(f"tools[{index}]", "an object", tool)
+        if tool.get("type") != "function":
+            continue  # the service's own tools: the fake never calls them
+        function = tool.get(nested) if nested else tool
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise ClientError(
+                f"Missing required parameter: 'tools[{index}].{nested + '.' if nested else ''}name'.",
+                code="missing_required_parameter",
+                param=f"tools[{index}]",
+            )
+        found[function["name"]] = function.get("parameters")
+    return found
+
+
+def must_call(choice: object, *, nested: str | None = None) -> str | bool:
+    """The function that `tool_choice` demands, True for any, False for none in particular."""
+    if isinstance(choice, dict):
+        function = choice.get(nested) if nested else choice
+        name = function.get("name") if isinstance(function, dict) else None
+        return name if isinstance(name, str) else False
+    return choice == "required"
+
+
+def completion(request: ChatRequest, answer: Answer, *, number: int, created: int) -> dict[str, Any]:
     """The `chat.completion` that answers `request`."""
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": answer.text or None,
+        "refusal": None,
+        "annotations": [],
+    }
+    if answer.calls:
+        message["tool_calls"] = [_tool_call(answer, index, number) for index in range(len(answer.calls))]
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(answer)}
     return {
         **_head(request, number, created, "chat.completion"),
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": reply, "refusal": None, "annotations": []},
-                "logprobs": None,
-                "finish_reason": "stop",
-            }
-        ],
-        "usage": _usage(request, reply),
+        "choices": [choice],
+        "usage": _usage(request, answer),
     }
 
 
-def chunks(request: ChatRequest, reply: str, *, number: int, created: int) -> Iterator[dict[str, Any]]:
+def chunks(request: ChatRequest, answer: Answer, *, number: int, created: int) -> Iterator[dict[str, Any]]:
     """The `chat.completion.chunk`s that answer `request`."""
     head = _head(request, number, created, "chat.completion.chunk")
-    words = reply.split(" ")
-    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
-    deltas += [{"content": word if index == 0 else f" {word}"} for index, word in enumerate(words)]
+    if request.include_usage:
+        head["usage"] = None
+    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": "" if answer.text else None, "refusal": None}]
+    deltas += [{"content": piece} for piece in answer.pieces()]
+    for index, call in enumerate(answer.calls):
+        whole = _tool_call(answer, index, number)
+        opening = {**whole, "index": index, "function": {"name": call.name, "arguments": ""}}
+        deltas.append({"tool_calls": [opening]})
+        text = call.arguments_json
+        deltas += [
+            {"tool_calls": [{"index": index, "function": {"arguments": text[at : at + 8]}}]}
+            for at in range(0, len(text), 8)
+        ]
     for delta in deltas:
         yield {**head, "choices": [_choice(delta, None)]}
-    yield {**head, "choices": [_choice({}, "stop")]}
+    yield {**head, "choices": [_choice({}, _finish(answer))]}
     if request.include_usage:
-        yield {**head, "choices": [], "usage": _usage(request, reply)}
+        yield {**head, "choices": [], "usage": _usage(request, answer)}
+
+
+def _schema(response_format: object) -> object:
+    if response_format is None:
+        return None
+    kind = response_format.get("type") if isinstance(response_format, dict) else None
+    if not isinstance(response_format, dict) or kind not in _FORMATS:
+        raise ClientError(
+            f"Invalid value: {kind!r}. Supported values are: " + ", ".join(f"'{name}'" for name in _FORMATS) + ".",
+            code="invalid_value",
+            param="response_format.type",
+        )
+    if kind == "json_schema":
+        wrapper = parameter(response_format, "json_schema", dict, "an object")
+        parameter(wrapper, "name", str, "a string")
+        return wrapper.get("schema") or {}
+    return {} if kind == "json_object" else None
+
+
+def _finish(answer: Answer) -> str:
+    return "tool_calls" if answer.calls else "stop"
+
+
+def _tool_call(answer: Answer, index: int, number: int) -> dict[str, Any]:
+    call = answer.calls[index]
+    function = {"name": call.name, "arguments": call.arguments_json}
+    return {"id": f"call_{number:08d}{index:04d}", "type": "function", "function": function}
 
 
 def _choice(delta: dict[str, Any], finish_reason: str | None) -> dict[str, Any]:
@@ -87,14 +170,20 @@ def _head(request: ChatRequest, number: int, created: int, kind: str) -> dict[st
         "created": created,
         "model": request.model,
         "service_tier": "default",
-        "system_fingerprint": None,
+        "system_fingerprint": f"fp_{1:010x}",
     }
 
 
-def _usage(request: ChatRequest, reply: str) -> dict[str, int]:
-    said = len(reply.split())
+def _usage(request: ChatRequest, answer: Answer) -> dict[str, Any]:
     return {
         "prompt_tokens": request.prompt_words,
-        "completion_tokens": said,
-        "total_tokens": request.prompt_words + said,
+        "completion_tokens": answer.words,
+        "total_tokens": request.prompt_words + answer.words,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": 0,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
     }

@@ -15,10 +15,10 @@ from typing import Any
 
 from fakes.audio import SAMPLE_RATE, AudioFormat, decode, seconds_of
 from fakes.openai.conversation import Conversation, Event, Numbering, copy_of
+from fakes.openai.errors import ClientError
 from fakes.openai.response import CancelReason, Response
 from fakes.openai.script import FILLER, ModelScript
 from fakes.openai.session import (
-    ClientError,
     audio_of,
     default_session,
     parse_event,
@@ -93,13 +93,7 @@ class RealtimeSession:
                 )
             return handler(event, now)
         except ClientError as error:
-            details = {
-                "type": "invalid_request_error",
-                "code": error.code,
-                "message": str(error),
-                "param": error.param,
-                "event_id": event_id if isinstance(event_id, str) else None,
-            }
+            details = {**error.body, "event_id": event_id if isinstance(event_id, str) else None}
             return [self._ids.event("error", error=details)]
 
     def advance(self, now: float) -> list[Event]:

@@ -52,8 +52,8 @@ class ModelScript:
     """Realtime responses in order; each session starts from the first."""
     hears: tuple[str, ...] = ()
     """Transcripts of the caller's turns in order, for sessions that ask for input transcription."""
-    chat: tuple[str, ...] = ("OK.",)
-    """Chat completion replies, in order and then from the first again."""
+    chat: tuple[str | Turn, ...] = ("OK.",)
+    """Replies of chat completions and responses, in order and then from the first again; text is a turn too."""
     first_byte_s: float = 0.2
     """From the request for a response to its first audio."""
     pace: float = 4.0

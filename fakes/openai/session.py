@@ -13,18 +13,10 @@ from copy import deepcopy
 from typing import Any
 
 from fakes.audio import SAMPLE_RATE
+from fakes.openai.errors import ClientError
 
 MAX_APPEND_BYTES = 15 * 1024 * 1024
 """Largest audio of one `input_audio_buffer.append` (OpenAI SDK, `input_audio_buffer_append_event.py`)."""
-
-
-class ClientError(Exception):
-    """The client sent something wrong: answered with an `error` event, the session stays open."""
-
-    def __init__(self, message: str, *, code: str, param: str | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.param = param
 
 
 def default_session(session_id: str, model: str, expires_at: int) -> dict[str, Any]:

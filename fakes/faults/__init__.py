@@ -1,0 +1,44 @@
+"""Faults: how the outside world fails, on any endpoint and at any moment, by count, by chance or by script."""
+
+from fakes.faults.kinds import (
+    KINDS,
+    BlackHole,
+    Close,
+    Cut,
+    ExpireSession,
+    Fault,
+    HalfOpen,
+    Latency,
+    Malformed,
+    Oversize,
+    Refuse,
+    Reset,
+    SlowRead,
+    Status,
+)
+from fakes.faults.plan import FaultError, FaultPlan, Rule, parse_rule
+from fakes.faults.point import Answered, Gone, Point
+
+__all__ = [
+    "KINDS",
+    "Answered",
+    "BlackHole",
+    "Close",
+    "Cut",
+    "ExpireSession",
+    "Fault",
+    "FaultError",
+    "FaultPlan",
+    "Gone",
+    "HalfOpen",
+    "Latency",
+    "Malformed",
+    "Oversize",
+    "Point",
+    "Refuse",
+    "Reset",
+    "Rule",
+    "SlowRead",
+    "Status",
+    "parse_rule",
+]

@@ -1,0 +1,131 @@
+"""When faults strike: rules with a count, a chance or a script, drawn from a seed."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from typing import Any, get_args
+
+from fakes.faults.kinds import KINDS, Fault
+from fakes.faults.point import Moment
+
+_MOMENTS: tuple[Moment, ...] = get_args(Moment)
+
+
+class FaultError(ValueError):
+    """A rule that can never work; the message says what was found and what was expected."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`fault` strikes on `on` at `at`.
+
+    Raises FaultError for a fault that cannot strike at that moment.
+    """
+
+    fault: Fault
+    on: str = "*"
+    """Endpoint, as the ledger names it (`realtime`, `chat.completions`); `*` and `?` match as in a shell."""
+    at: str = "request"
+    """A moment, or the type of a Realtime event (`response.done`): just before it is sent."""
+    times: int | None = None
+    """How often at the most."""
+    probability: float = 1.0
+    """Chance each time."""
+    nth: frozenset[int] = frozenset()
+    """Which of the times that it could strike, from 1; empty for all."""
+
+    def __post_init__(self) -> None:
+        if self.moment not in self.fault.moments:
+            known = ", ".join(m for m in _MOMENTS if m in self.fault.moments)
+            raise FaultError(f"{self.fault.name}: expected to strike at {known}, found {self.at!r}")
+        if not 0 <= self.probability <= 1:
+            raise FaultError(f"{self.fault.name}: probability: expected 0 to 1, found {self.probability!r}")
+        if self.times is not None and self.times < 0:
+            raise FaultError(f"{self.fault.name}: times: expected 0 or more, found {self.times!r}")
+
+    @property
+    def moment(self) -> Moment:
+        """The moment that `at` belongs to."""
+        return next((moment for moment in _MOMENTS if moment == self.at), "event")
+
+
+class FaultPlan:
+    """Rules, and how often each has come up. The same seed draws the same."""
+
+    def __init__(self, rules: Iterable[Rule] = (), *, seed: int = 0) -> None:
+        self._rules = tuple(rules)
+        self._random = random.Random(seed)
+        self._met = [0] * len(self._rules)
+        self._struck = [0] * len(self._rules)
+
+    @property
+    def struck(self) -> tuple[tuple[Rule, int], ...]:
+        """Each rule, and how often it has struck."""
+        return tuple(zip(self._rules, self._struck, strict=True))
+
+    def draw(self, on: str, at: Moment, event: str = "") -> Fault | None:
+        """The fault that strikes now, if any: the first rule that matches and comes up."""
+        for index, rule in enumerate(self._rules):
+            if rule.at not in ((at, event) if event else (at,)) or not fnmatchcase(on, rule.on):
+                continue
+            self._met[index] += 1
+            if rule.nth and self._met[index] not in rule.nth:
+                continue
+            if rule.times is not None and self._struck[index] >= rule.times:
+                continue
+            if rule.probability < 1 and self._random.random() >= rule.probability:
+                continue
+            self._struck[index] += 1
+            return rule.fault
+        return None
+
+
+_RULE = re.compile(
+    r"(?P<name>\w+)(?:\((?P<settings>[^)]*)\))?@(?P<on>[\w.*?-]+)(?:/(?P<at>[\w.]+))?"
+    r"(?:x(?P<times>\d+))?(?:%(?P<percent>[\d.]+))?"
+)
+
+
+def parse_rule(text: str) -> Rule:
+    """A rule from text: `status(code=429, retry_after_s=1)@chat.completions x2`, `reset@realtime/response.done %50`.
+
+    NAME(settings)@ENDPOINT/MOMENT, then `xN` for at most N times and `%P` for a chance of P in a hundred.
+    Raises FaultError.
+    """
+    found = _RULE.fullmatch(re.sub(r"\s+", "", text))
+    if found is None:
+        raise FaultError(
+            "fault: expected NAME(setting=value)@ENDPOINT/MOMENT, such as "
+            f"status(code=503)@chat.completions, found {text!r}"
+        )
+    kind = KINDS.get(found["name"])
+    if kind is None:
+        raise FaultError(f"fault: expected one of {', '.join(KINDS)}, found {found['name']!r}")
+    return Rule(
+        kind(**_settings(kind, found["settings"] or "")),
+        on=found["on"],
+        at=found["at"] or ("open" if "request" not in kind.moments and "open" in kind.moments else "request"),
+        times=int(found["times"]) if found["times"] else None,
+        probability=float(found["percent"]) / 100 if found["percent"] else 1.0,
+    )
+
+
+def _settings(kind: type[Fault], text: str) -> dict[str, Any]:
+    known = {field.name: field for field in fields(kind)}
+    settings: dict[str, Any] = {}
+    for pair in filter(None, text.split(",")):
+        name, equals, value = pair.partition("=")
+        if name not in known or not equals:
+            raise FaultError(f"{kind.name}: expected settings {', '.join(known) or '(none)'}, found {pair!r}")
+        default = known[name].default
+        try:
+            settings[name] = (
+                int(value) if isinstance(default, int) else value if isinstance(default, str) else float(value)
+            )
+        except ValueError:
+            raise FaultError(f"{kind.name}: {name}: expected a number, found {value!r}") from None
+    return settings

@@ -1,0 +1,164 @@
+"""One HTTP request to the fake OpenAI, and the ways to answer it; faults strike here."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from fakes.faults import Answered, FaultPlan, Gone, Point
+from fakes.faults.point import Moment
+from fakes.ledger import Ledger
+from fakes.openai.errors import ClientError
+from fakes.serving import peer_of
+
+Handler = Callable[["Exchange"], Awaitable[web.StreamResponse]]
+
+_LIMITS = {"requests": (10_000, "6ms"), "tokens": (2_000_000, "30ms")}
+
+
+class Exchange:
+    """One request under way, on an endpoint that the ledger and the faults know by `endpoint`."""
+
+    def __init__(
+        self,
+        request: web.Request,
+        endpoint: str,
+        faults: FaultPlan,
+        refuse: Callable[[float], Awaitable[None]] | None = None,
+    ) -> None:
+        self.request = request
+        self.endpoint = endpoint
+        self._faults = faults
+        self._refuse = refuse
+
+    async def body(self) -> Any:
+        """The request's body as JSON. Raises ClientError."""
+        try:
+            return json.loads(await self.request.read())
+        except (ValueError, RecursionError):
+            raise ClientError("We could not parse the JSON body of your request.", code="invalid_json") from None
+
+    async def json(self, answer: object) -> web.StreamResponse:
+        """Answer with an object."""
+        return await self.whole(json.dumps(answer).encode(), "application/json")
+
+    async def whole(self, body: bytes, content_type: str) -> web.StreamResponse:
+        """Answer with a whole body."""
+        fault = self._faults.draw(self.endpoint, "response")
+        if fault is None:
+            return web.Response(body=body, headers={"Content-Type": content_type})
+        response = await self._begin(content_type)
+        await fault.strike(self._point(response.write, body))
+        if not fault.replaces:
+            await response.write(body)
+        return response
+
+    async def sse(self, events: Iterable[object], *, done: bool = False, named: bool = False) -> web.StreamResponse:
+        """Answer with server-sent events; `done` ends them with `[DONE]`, `named` gives each its event line."""
+        texts = (_sse(event, named=named) for event in events)
+        return await self.stream((*texts, b"data: [DONE]\n\n") if done else texts, "text/event-stream; charset=utf-8")
+
+    async def stream(self, chunks: Iterable[bytes], content_type: str) -> web.StreamResponse:
+        """Answer piece by piece."""
+        response = await self._begin(content_type)
+        for chunk in chunks:
+            fault = self._faults.draw(self.endpoint, "chunk")
+            if fault is not None:
+                await fault.strike(self._point(response.write, chunk))
+                if fault.replaces:
+                    continue
+            await response.write(chunk)
+        return response
+
+    async def strike(self, moment: Moment) -> None:
+        """Let a fault strike, if one is due. Raises Gone, Answered."""
+        fault = self._faults.draw(self.endpoint, moment)
+        if fault is not None:
+            await fault.strike(self._point(None, b""))
+
+    async def _begin(self, content_type: str) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": content_type})
+        await response.prepare(self.request)
+        return response
+
+    def _point(self, send: Callable[[bytes], Awaitable[None]] | None, due: bytes) -> Point:
+        return Point(self.request.transport, send=send, due=due, refuse=self._refuse)
+
+
+def endpoint(
+    name: str,
+    handler: Handler,
+    *,
+    ledger: Ledger,
+    faults: FaultPlan,
+    refuse: Callable[[float], Awaitable[None]] | None = None,
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """`handler` as a route: with its entry in the ledger, its key checked, its faults, and its errors as JSON."""
+
+    async def route(request: web.Request) -> web.StreamResponse:
+        entry = ledger.opened("openai", name, peer_of(request), request.path)
+        ending = "dropped"
+        try:
+            try:
+                exchange = Exchange(request, name, faults, refuse)
+                await exchange.strike("request")
+                if not has_key(request):
+                    raise missing_key()
+                response = await handler(exchange)
+            except Answered as answered:
+                response = error_response(answered.error, answered.headers)
+            except ClientError as error:
+                response = error_response(error)
+            except Gone:
+                ending = "ended by a fault"
+                return web.Response()  # to nobody: the connection is no more
+            ending = str(response.status)
+        finally:
+            ledger.closed(entry, ending)
+        return response
+
+    return route
+
+
+def has_key(request: web.Request) -> bool:
+    """Whether the request carries an API key."""
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and bool(key.strip())
+
+
+def missing_key() -> ClientError:
+    """What a request without a key is told."""
+    return ClientError(
+        "You didn't provide an API key. You need to provide your API key in an Authorization header "
+        "using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
+        status=401,
+    )
+
+
+def error_response(error: ClientError, headers: Mapping[str, str] | None = None) -> web.Response:
+    """The service's error object over HTTP."""
+    return web.json_response({"error": error.body}, status=error.status, headers=headers)
+
+
+def service_headers() -> dict[str, str]:
+    """The headers that the service adds to every answer."""
+    headers = {
+        "x-request-id": f"req_{secrets.token_hex(16)}",
+        "openai-version": "2020-10-01",
+        "openai-organization": "leakline",
+        "openai-processing-ms": "10",
+    }
+    for name, (limit, reset) in _LIMITS.items():
+        headers[f"x-ratelimit-limit-{name}"] = str(limit)
+        headers[f"x-ratelimit-remaining-{name}"] = str(limit - 1)
+        headers[f"x-ratelimit-reset-{name}"] = reset
+    return headers
+
+
+def _sse(event: object, *, named: bool) -> bytes:
+    name = f"event: {event['type']}\n" if named and isinstance(event, dict) else ""
+    return f"{name}data: {json.dumps(event)}\n\n".encode()

@@ -1,0 +1,122 @@
+"""The I/O shell of a Realtime session: one socket, one machine, the time, and the faults that strike."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterable
+
+from aiohttp import WSMsgType, web
+
+from fakes.faults import Fault, FaultPlan, Gone, Point
+from fakes.openai.conversation import Event
+from fakes.openai.realtime import RealtimeSession
+
+ENDPOINT = "realtime"
+
+
+class RealtimeShell:
+    """Moves events between one socket and one session machine, and keeps time for it."""
+
+    def __init__(
+        self,
+        transport: asyncio.Transport | None,
+        socket: web.WebSocketResponse,
+        session: RealtimeSession,
+        *,
+        speed: float,
+        faults: FaultPlan,
+        refuse: Callable[[float], Awaitable[None]] | None = None,
+    ) -> None:
+        self._transport = transport
+        self._socket = socket
+        self._session = session
+        self._speed = speed
+        self._faults = faults
+        self._refuse = refuse
+        self._clock = asyncio.get_running_loop().time
+        self._changed = asyncio.Event()
+        self._in_order = asyncio.Lock()
+        self._muted = False
+        self._faulted = False
+
+    async def run(self) -> str:
+        """Serve until the socket ends; returns how it ended."""
+        speaker = asyncio.create_task(self._speak())
+        try:
+            await self._opened()
+            async for message in self._socket:
+                if message.type in (WSMsgType.TEXT, WSMsgType.BINARY) and not self._muted:
+                    before = self._session.wake_at
+                    answer = self._session.receive(message.data, self._now())
+                    if self._session.wake_at != before:
+                        self._changed.set()
+                    if answer:
+                        await self._send(answer)
+        finally:
+            speaker.cancel()
+        if self._faulted:
+            return "ended by a fault"
+        code = self._socket.close_code
+        return "dropped" if code in (None, 1006) else f"closed {code}"
+
+    async def _opened(self) -> None:
+        fault = self._faults.draw(ENDPOINT, "open")
+        if fault is None or await self._strike(fault, b""):
+            await self._send(self._session.start())
+
+    async def _speak(self) -> None:
+        while not self._muted:
+            self._changed.clear()
+            wake_at = self._session.wake_at
+            wait_s = None if wake_at is None else (wake_at - self._now()) / self._speed
+            if wait_s is None or wait_s > 0:
+                try:
+                    await asyncio.wait_for(self._changed.wait(), wait_s)
+                except TimeoutError:
+                    pass
+                else:
+                    continue
+            await self._send(self._session.advance(self._now()))
+
+    async def _send(self, events: Iterable[Event]) -> None:
+        # Two tasks send; the lock is fair, so what was decided first goes out first.
+        async with self._in_order:
+            for event in events:
+                text = json.dumps(event)
+                fault = self._faults.draw(ENDPOINT, "event", event["type"])
+                if self._muted or (fault is not None and not await self._strike(fault, text.encode())):
+                    continue
+                try:
+                    await self._socket.send_str(text)
+                except ConnectionError:
+                    return  # the client has gone: the receiving side notes how
+
+    async def _strike(self, fault: Fault, due: bytes) -> bool:
+        """Let `fault` strike; whether what is due is still to be sent."""
+        point = Point(
+            self._transport,
+            send=self._say,
+            due=due,
+            mute=self._mute,
+            close=self._close,
+            refuse=self._refuse,
+        )
+        try:
+            await fault.strike(point)
+        except Gone:
+            self._muted = self._faulted = True
+            return False
+        return not fault.replaces
+
+    async def _say(self, message: bytes) -> None:
+        await self._socket.send_str(message.decode("utf-8", "replace"))
+
+    def _mute(self) -> None:
+        self._muted = True
+
+    async def _close(self, code: int, reason: str) -> None:
+        await self._socket.close(code=code, message=reason.encode())
+
+    def _now(self) -> float:
+        return self._clock() * self._speed
