@@ -85,8 +85,8 @@ class FaultPlan:
 
 
 _RULE = re.compile(
-    r"(?P<name>\w+)(?:\((?P<settings>[^)]*)\))?@(?P<on>[\w.*?-]+)(?:/(?P<at>[\w.]+))?"
-    r"(?:x(?P<times>\d+))?(?:%(?P<percent>[\d.]+))?"
+    r"\s*(?P<name>\w+)(?:\((?P<settings>[^)]*)\))?@(?P<on>[\w.*?-]+)(?:/(?P<at>[\w.]+))?"
+    r"(?:\s+x(?P<times>\d+))?(?:\s+%(?P<percent>[\d.]+))?\s*"
 )
 
 
@@ -96,7 +96,7 @@ def parse_rule(text: str) -> Rule:
     NAME(settings)@ENDPOINT/MOMENT, then `xN` for at most N times and `%P` for a chance of P in a hundred.
     Raises FaultError.
     """
-    found = _RULE.fullmatch(re.sub(r"\s+", "", text))
+    found = _RULE.fullmatch(text)
     if found is None:
         raise FaultError(
             "fault: expected NAME(setting=value)@ENDPOINT/MOMENT, such as "
@@ -118,7 +118,7 @@ def _settings(kind: type[Fault], text: str) -> dict[str, Any]:
     known = {field.name: field for field in fields(kind)}
     settings: dict[str, Any] = {}
     for pair in filter(None, text.split(",")):
-        name, equals, value = pair.partition("=")
+        name, equals, value = (part.strip() for part in pair.partition("="))
         if name not in known or not equals:
             raise FaultError(f"{kind.name}: expected settings {', '.join(known) or '(none)'}, found {pair!r}")
         default = known[name].default
