@@ -93,8 +93,18 @@ class RealtimeSession:
                 )
             return handler(event, now)
         except ClientError as error:
-            details = {**error.body, "event_id": event_id if isinstance(event_id, str) else None}
-            return [self._ids.event("error", error=details)]
+            return [self.error(error, event_id)]
+
+    def error(self, error: ClientError, event_id: object) -> Event:
+        """The `error` event for a mistake in the client event `event_id`."""
+        return self._ids.event(
+            "error", error={**error.body, "event_id": event_id if isinstance(event_id, str) else None}
+        )
+
+    def conversation_created(self) -> Event:
+        """The event that announces the conversation, which the beta dialect sends."""
+        conversation = {"id": f"conv_{self._ids.session_number:08d}", "object": "realtime.conversation"}
+        return self._ids.event("conversation.created", conversation=conversation)
 
     def advance(self, now: float) -> list[Event]:
         """The events of the response under way that are due by `now`."""

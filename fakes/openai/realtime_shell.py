@@ -5,14 +5,31 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol
 
 from aiohttp import WSMsgType, web
 
 from fakes.faults import Fault, FaultPlan, Gone, Point
 from fakes.openai.conversation import Event
-from fakes.openai.realtime import RealtimeSession
 
 ENDPOINT = "realtime"
+
+
+class SessionMachine(Protocol):
+    """A Sans-I/O session, of either dialect."""
+
+    @property
+    def wake_at(self) -> float | None:
+        """When `advance` next has something to say, or None."""
+
+    def start(self) -> list[Event]:
+        """The events that greet a new connection."""
+
+    def receive(self, message: str | bytes, now: float) -> list[Event]:
+        """Take one client message; returns the events that answer it."""
+
+    def advance(self, now: float) -> list[Event]:
+        """The events that are due by `now`."""
 
 
 class RealtimeShell:
@@ -22,7 +39,7 @@ class RealtimeShell:
         self,
         transport: asyncio.Transport | None,
         socket: web.WebSocketResponse,
-        session: RealtimeSession,
+        session: SessionMachine,
         *,
         speed: float,
         faults: FaultPlan,

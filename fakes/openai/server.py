@@ -14,6 +14,7 @@ from fakes.faults import Answered, FaultPlan, Gone
 from fakes.ledger import Ledger
 from fakes.openai import catalog, chat, responses, speech, transcription
 from fakes.openai.answer import answer
+from fakes.openai.beta import BetaSession
 from fakes.openai.errors import ClientError
 from fakes.openai.exchange import (
     Exchange,
@@ -136,8 +137,9 @@ class OpenAIServer:
             session = RealtimeSession(
                 self._script, model=model, number=next(self._numbers), expires_at=int(time()) + SESSION_S
             )
+            machine = BetaSession(session) if _is_beta(request) else session
             shell = RealtimeShell(
-                request.transport, socket, session, speed=self._speed, faults=self._faults, refuse=self._refuse
+                request.transport, socket, machine, speed=self._speed, faults=self._faults, refuse=self._refuse
             )
             ending = await shell.run()
         finally:
@@ -214,6 +216,11 @@ class OpenAIServer:
 
     async def _think(self) -> None:
         await asyncio.sleep(self._script.first_byte_s / self._speed)
+
+
+def _is_beta(request: web.Request) -> bool:
+    offered = request.headers.get("Sec-WebSocket-Protocol", "")
+    return "realtime=v1" in request.headers.get("OpenAI-Beta", "") or "openai-beta.realtime-v1" in offered
 
 
 def _upgrade(request: web.Request) -> web.WebSocketResponse:
