@@ -32,7 +32,11 @@ def cli() -> None:
 
 @cli.command("soak")
 @click.option("--sut", metavar="CMD", help="Command that starts your server; {port} becomes a free port.")
-@click.option("--url", metavar="URL", help="Its Media Streams WebSocket: ws://127.0.0.1:{port}/media-stream")
+@click.option(
+    "--url",
+    metavar="URL",
+    help="Its voice webhook (http://...) or Media Streams WebSocket (ws://127.0.0.1:{port}/media-stream).",
+)
 @click.option("--scenario", metavar="NAME", help="A built-in scenario, or FILE.py:VARIABLE.")
 @click.option("--cycles", type=int, metavar="N", help="Calls that count.  [default: 96]")
 @click.option("--warmup", type=int, metavar="N", help="Calls before the first sample.  [default: 16]")

@@ -34,7 +34,7 @@ class SoakSettings:
     sut: str
     """The command that starts the server; `{port}` becomes a free port."""
     url: str
-    """The server's Media Streams WebSocket, `ws://` or `wss://`; `{port}` as in `sut`."""
+    """Its voice webhook (`http://`), or its Media Streams WebSocket (`ws://`); `{port}` as in `sut`."""
     scenario: str = "question"
     """A built-in name, or `FILE.py:VARIABLE`."""
     cycles: int = 96
@@ -102,19 +102,24 @@ class SoakSettings:
     def address(self) -> tuple[str, int]:
         """Host and port of the server; known once `{port}` is filled in."""
         parts = urlsplit(self.url)
-        return parts.hostname or "127.0.0.1", parts.port or (443 if parts.scheme == "wss" else 80)
+        return parts.hostname or "127.0.0.1", parts.port or (443 if parts.scheme in ("wss", "https") else 80)
+
+    @property
+    def by_webhook(self) -> bool:
+        """Whether calls go by the voice webhook and its TwiML."""
+        return self.url.startswith("http")
 
 
 def _check_url(url: str) -> None:
     parts = urlsplit(url.replace("{port}", "1"))
     try:
-        good = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+        good = parts.scheme in ("ws", "wss", "http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
     if not good:
         raise UsageError(
-            f"url: expected the server's Media Streams WebSocket, such as ws://127.0.0.1:5050/media-stream, "
-            f"found {url!r}"
+            "url: expected the server's voice webhook or its Media Streams WebSocket, such as "
+            f"ws://127.0.0.1:5050/media-stream, found {url!r}"
         )
 
 

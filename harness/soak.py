@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 
 from fakes.ledger import Ledger
 from fakes.openai import OpenAIServer
-from fakes.twilio import CallEnd, Pace, StreamCaller, StreamIds
+from fakes.twilio import CallEnd, Pace, Phone, StreamCaller, StreamIds
 from harness import findings, verdict
 from harness.call import ScriptedCall
 from harness.errors import RunError, UsageError
@@ -256,10 +256,9 @@ class _Run:
 
     async def _call(self) -> None:
         call = ScriptedCall(self._scenario, StreamIds.numbered(next(self._numbers)), speed=self._settings.speed)
-        caller = StreamCaller(self._settings.url, self._ledger, pace=self._pace)
         try:
             async with asyncio.timeout(_CALL_LIMIT_S):
-                end = await caller.call(call, call.stream.ids.call_sid)
+                end = await self._dial(call)
         except TimeoutError:
             end = CallEnd("caller", "timeout")
             call.failure = call.failure or f"not over after {_CALL_LIMIT_S:g} s"
@@ -271,6 +270,23 @@ class _Run:
         self._problems.update(call.problems[:1])
         if call.failure:
             self._failures[call.failure] += 1
+
+    async def _dial(self, call: ScriptedCall) -> CallEnd:
+        """Make the call, by the voice webhook or straight to the stream."""
+        if not self._settings.by_webhook:
+            caller = StreamCaller(self._settings.url, self._ledger, pace=self._pace)
+            return await caller.call(call, call.stream.ids.call_sid)
+
+        def answer(parameters: Mapping[str, str]) -> ScriptedCall:
+            call.stream.custom_parameters = parameters
+            return call
+
+        phone = Phone(self._settings.url, self._ledger, pace=self._pace)
+        made = await phone.call(answer, call.stream.ids)
+        call.problems += made.problems
+        if made.streams:
+            return made.streams[0]
+        return CallEnd("refused", "; ".join(made.problems) or f"the TwiML opened no stream ({made.status})")
 
     def _advice(self) -> str:
         if self._ledger.seen(_REALTIME) or self._ledger.seen("unknown"):

@@ -9,6 +9,7 @@ import asyncio
 import os
 import socket
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -73,12 +74,16 @@ class StreamCaller:
     Args:
         url: the server's Media Streams WebSocket, `ws://` or `wss://`.
         pace: how fast; by default as fast as real calls are.
+        headers: of the WebSocket upgrade, such as Twilio's signature.
     """
 
-    def __init__(self, url: str, ledger: Ledger, *, pace: Pace | None = None) -> None:
+    def __init__(
+        self, url: str, ledger: Ledger, *, pace: Pace | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
         self._url = url
         self._ledger = ledger
         self._pace = pace or Pace()
+        self._headers = dict(headers or {})
 
     async def call(self, driver: StreamDriver, detail: str = "") -> CallEnd:
         """Make one call and stay on the line until either end has ended it."""
@@ -96,7 +101,7 @@ class StreamCaller:
         try:
             async with asyncio.timeout(_HANDSHAKE_S):
                 websocket = await http.ws_connect(
-                    self._url, max_msg_size=0, timeout=ClientWSTimeout(ws_close=_CLOSE_S)
+                    self._url, headers=self._headers, max_msg_size=0, timeout=ClientWSTimeout(ws_close=_CLOSE_S)
                 )
         except WSServerHandshakeError as error:
             return CallEnd("refused", f"HTTP {error.status}")

@@ -43,7 +43,7 @@ def test_the_fixed_demo_server_is_clean(leakline: Leakline) -> None:
     [
         (("--sut", "no-such-program", "--url", URL), "sut: expected a program to run, found 'no-such-program'"),
         (("--sut", "true"), "url: not given"),
-        (("--sut", "true", "--url", "http://x/"), "url: expected the server's Media Streams WebSocket"),
+        (("--sut", "true", "--url", "ftp://x/"), "url: expected the server's voice webhook"),
         (("--leaks", "none", "--cycles", "0"), "cycles: expected a whole number from 1"),
         (("--leaks", "none", "--cycles", "x"), "'x' is not a valid integer"),
         (("--leaks", "dripping"), "--leaks: expected none, all, or of websocket_listeners"),

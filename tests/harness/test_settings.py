@@ -20,7 +20,7 @@ GOOD: dict[str, Any] = {"sut": "python server.py --port {port}", "url": "ws://12
         ({"warmup": -1}, "warmup"),
         ({"sut": "  "}, "sut: expected a command"),
         ({"sut": 5}, "sut: expected text"),
-        ({"url": "http://127.0.0.1/x"}, "url: expected the server's Media Streams WebSocket"),
+        ({"url": "ftp://127.0.0.1/x"}, "url: expected the server's voice webhook or its Media Streams WebSocket"),
         ({"url": "ws://"}, "url"),
         ({"url": "ws://host:notaport/"}, "url"),
         ({"env": {"A": 1}}, "env"),
