@@ -95,6 +95,10 @@ class ScriptedCall:
             messages.append(self.stream.media(self._frames.pop(0) if self._frames else _SILENCE))
         return messages
 
+    def stop(self) -> list[str]:
+        """The message that ends the stream when the call is ended from outside."""
+        return [self.stream.stop()]
+
     def ended_by_server(self, detail: str) -> None:
         """Note that the server ended the stream: a failure unless the script was at its end."""
         if not self.finished and not self.failure:

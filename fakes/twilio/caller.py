@@ -6,6 +6,7 @@ What is said and when is a `StreamDriver`'s business; this file only moves messa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import struct
@@ -58,6 +59,9 @@ class StreamDriver(Protocol):
 
     def receive(self, message: str | bytes, now: float) -> list[str]:
         """Take a message of the server; returns the messages that answer it."""
+
+    def stop(self) -> list[str]:
+        """The messages that end the stream when the call is ended from outside."""
 
 
 @dataclass
@@ -138,6 +142,10 @@ class _Line:
         except ConnectionError:
             # The listener sees the same end of the line, and says how it came.
             return await asyncio.wait_for(listener, _CLOSE_S)
+        except asyncio.CancelledError:
+            with contextlib.suppress(ConnectionError):
+                await self._send(self._driver.stop())
+            raise
         finally:
             listener.cancel()
             await self._websocket.close()

@@ -12,7 +12,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from fakes.ledger import Ledger
 from fakes.twilio import twiml
 from fakes.twilio.caller import CallEnd, Pace, StreamCaller, StreamDriver
-from fakes.twilio.flow import CallFlow, End, Fetch, Open, Wait
+from fakes.twilio.flow import Action, CallFlow, End, Fetch, Open, Wait
 from fakes.twilio.media_stream import StreamIds
 from fakes.twilio.signature import HEADER, signature
 
@@ -20,6 +20,9 @@ _WEBHOOK_S = 15.0
 """How long Twilio waits for a webhook (Twilio error 11200)."""
 
 _USER_AGENT = "TwilioProxy/1.1"
+
+Answer = Callable[[Mapping[str, str]], StreamDriver]
+"""Gives the caller for a stream with these custom parameters."""
 
 
 @dataclass(frozen=True)
@@ -74,72 +77,116 @@ class Phone:
     stream_url: Callable[[str, str], str] = on_the_webhooks_server
     """Maps (webhook, URL of a stream in the TwiML) to the URL that is opened; the signature is of the TwiML's."""
 
-    async def call(self, answer: Callable[[Mapping[str, str]], StreamDriver], ids: StreamIds) -> PhoneCall:
+    async def call(self, answer: Answer, ids: StreamIds) -> PhoneCall:
         """Make one call; `answer` gives the caller for a stream with these custom parameters."""
-        call = PhoneCall(ids)
-        async with ClientSession(
-            timeout=ClientTimeout(total=_WEBHOOK_S), headers={"User-Agent": _USER_AGENT}
-        ) as http:
-            await _Call(self, http, call, answer).run()
-        return call
+        return await CallInProgress(self, answer, ids).run()
 
 
-class _Call:
+class CallInProgress:
+    """One call of a phone; it can be redirected and hung up from outside while it runs.
+
+    Args:
+        first: what to begin with instead of the webhook: the verbs of a document, and the URL it stands for.
+    """
+
     def __init__(
         self,
         phone: Phone,
-        http: ClientSession,
-        call: PhoneCall,
-        answer: Callable[[Mapping[str, str]], StreamDriver],
+        answer: Answer,
+        ids: StreamIds,
+        *,
+        first: tuple[twiml.Verb, ...] | None = None,
     ) -> None:
+        self.call = PhoneCall(ids)
         self._phone = phone
-        self._http = http
-        self._call = call
         self._answer = answer
+        self._first = first
         self._flow = CallFlow(digits=phone.digits)
         self._beside: list[asyncio.Task[None]] = []
+        self._doing: asyncio.Task[str | None] | None = None
+        self._turned = False
 
-    async def run(self) -> None:
+    async def run(self) -> PhoneCall:
         """From the ring to the end."""
-        for status in ("initiated", "ringing"):
-            await self._becomes(status)
-        try:
-            document = await self._fetch(Fetch(self._phone.webhook, "POST"))
-            answered = document and not isinstance(document[0], twiml.Reject)
-            if answered:
-                await self._becomes("in-progress")
-            status = await self._follow() if document is not None else "failed"
-        finally:
-            for task in self._beside:
-                task.cancel()
-            await asyncio.gather(*self._beside, return_exceptions=True)
-        self._call.problems += [f"the verb {name} is not played by the fake" for name in self._flow.unknown]
-        await self._becomes({"rejected": "busy"}.get(status, status))
+        timeout = ClientTimeout(total=_WEBHOOK_S)
+        async with ClientSession(timeout=timeout, headers={"User-Agent": _USER_AGENT}) as self._http:
+            for status in ("initiated", "ringing"):
+                await self._becomes(status)
+            try:
+                document = await self._begin()
+                if document is not None and not (document and isinstance(document[0], twiml.Reject)):
+                    await self._becomes("in-progress")
+                status = await self._follow() if document is not None else "failed"
+            finally:
+                for task in self._beside:
+                    task.cancel()
+                await asyncio.gather(*self._beside, return_exceptions=True)
+            self.call.problems += [f"the verb {name} is not played by the fake" for name in self._flow.unknown]
+            await self._becomes({"rejected": "busy"}.get(status, status))
+        return self.call
+
+    def hang_up(self) -> None:
+        """End the call from outside."""
+        self._turn((twiml.Hangup(),))
+
+    def redirect(self, url: str, method: twiml.Method = "POST") -> None:
+        """Go on with the document at `url`, whatever the call is doing."""
+        self._turn((twiml.Redirect(url, method),))
+
+    def go_on_with(self, verbs: tuple[twiml.Verb, ...]) -> None:
+        """Go on with these verbs, whatever the call is doing."""
+        self._turn(verbs)
+
+    def _turn(self, verbs: tuple[twiml.Verb, ...]) -> None:
+        self._flow.document(verbs, self._phone.webhook)
+        self._turned = True
+        if self._doing is not None:
+            self._doing.cancel()
+
+    async def _begin(self) -> tuple[twiml.Verb, ...] | None:
+        if self._first is None:
+            return await self._fetch(Fetch(self._phone.webhook, "POST"))
+        self._flow.document(self._first, self._phone.webhook)
+        return self._first
 
     async def _follow(self) -> str:
+        """Do what the documents say; returns the status that the call ends with."""
         while True:
-            match self._flow.next():
-                case End(status=status):
-                    return status
-                case Wait(seconds=seconds):
-                    await asyncio.sleep(seconds / self._phone.pace.speed)
-                case Fetch() as fetch:
-                    if await self._fetch(fetch) is None:
-                        return "failed"
-                case Open(stream=stream):
-                    if await self._open(stream):
-                        return "completed"
+            self._turned = False
+            self._doing = asyncio.create_task(self._do(self._flow.next()))
+            try:
+                status = await self._doing
+            except asyncio.CancelledError:
+                if self._turned:
+                    continue
+                self._doing.cancel()
+                raise
+            if status is not None and not self._turned:
+                return status
+
+    async def _do(self, action: Action) -> str | None:
+        """One step; returns the status of a call that is over with it."""
+        match action:
+            case End(status=status):
+                return status
+            case Wait(seconds=seconds):
+                await asyncio.sleep(seconds / self._phone.pace.speed)
+            case Fetch():
+                return "failed" if await self._fetch(action) is None else None
+            case Open(stream=stream):
+                return "completed" if await self._open(stream) else None
+        return None
 
     async def _open(self, stream: twiml.Stream | twiml.ConversationRelay) -> bool:
         """Open a stream; True when the caller hung up on it."""
         if isinstance(stream, twiml.ConversationRelay):
-            self._call.problems.append("ConversationRelay is not played by the fake yet")
+            self.call.problems.append("ConversationRelay is not played by the fake yet")
             return False
         if not stream.bidirectional:
             self._beside.append(asyncio.create_task(self._stream(stream)))
             return False
         await self._stream(stream)
-        if self._call.streams[-1].kind == "caller":
+        if self.call.streams[-1].kind == "caller":
             return True
         self._flow.stream_ended(stream)
         return False
@@ -148,38 +195,38 @@ class _Call:
         url = self._phone.stream_url(self._phone.webhook, stream.url)
         headers = {HEADER: signature(self._phone.line.auth_token, stream.url)}
         caller = StreamCaller(url, self._phone.ledger, pace=self._phone.pace, headers=headers)
-        self._call.streams.append(await caller.call(self._answer(stream.parameters), self._call.ids.call_sid))
+        self.call.streams.append(await caller.call(self._answer(stream.parameters), self.call.ids.call_sid))
 
     async def _fetch(self, fetch: Fetch) -> tuple[twiml.Verb, ...] | None:
         """Ask for a document and go on with it; None when Twilio would end the call for it."""
-        fields = self._fields(self._call.status) | fetch.fields
+        fields = self._fields(self.call.status) | fetch.fields
         try:
             content_type, body = await self._request(fetch.url, fetch.method, fields, "webhook")
             verbs = twiml.parse(body, content_type)
         except (ClientError, OSError, TimeoutError) as error:
-            self._call.problems.append(f"{fetch.url}: {error or type(error).__name__} (Twilio error 11200)")
+            self.call.problems.append(f"{fetch.url}: {error or type(error).__name__} (Twilio error 11200)")
             return None
         except twiml.TwimlError as error:
-            self._call.problems.append(f"{fetch.url}: {error}")
+            self.call.problems.append(f"{fetch.url}: {error}")
             return None
         self._flow.document(verbs, fetch.url)
         return verbs
 
     async def _becomes(self, status: str) -> None:
         """Take a new status, and tell the status callback."""
-        self._call.status = "ringing" if status == "initiated" else status
+        self.call.status = "ringing" if status == "initiated" else status
         if self._phone.status_callback:
-            number = str(len(self._call.callbacks))
+            number = str(len(self.call.callbacks))
             fields = {
                 **self._fields(status),
                 "SequenceNumber": number,
                 "CallbackSource": "call-progress-events",
             }
-            self._call.callbacks.append(status)
+            self.call.callbacks.append(status)
             try:
                 await self._request(self._phone.status_callback, "POST", fields, "status-callback")
             except (ClientError, OSError, TimeoutError) as error:
-                self._call.problems.append(f"{self._phone.status_callback}: {error} (Twilio error 11200)")
+                self.call.problems.append(f"{self._phone.status_callback}: {error} (Twilio error 11200)")
 
     async def _request(self, url: str, method: str, fields: dict[str, str], kind: str) -> tuple[str, bytes]:
         """(content type, body) of the answer. Raises ClientError, OSError, TimeoutError."""
@@ -187,7 +234,7 @@ class _Call:
         if method == "GET":
             signed_url, signed_fields = f"{url}{'&' if '?' in url else '?'}{urlencode(fields)}", {}
         headers = {HEADER: signature(self._phone.line.auth_token, signed_url, signed_fields)}
-        entry = self._phone.ledger.opened("twilio", kind, url, self._call.ids.call_sid)
+        entry = self._phone.ledger.opened("twilio", kind, url, self.call.ids.call_sid)
         ending = "failed"
         try:
             data = fields if method == "POST" else None
@@ -201,7 +248,7 @@ class _Call:
     def _fields(self, status: str) -> dict[str, str]:
         line = self._phone.line
         return {
-            "CallSid": self._call.ids.call_sid,
+            "CallSid": self.call.ids.call_sid,
             "AccountSid": line.account_sid,
             "ApiVersion": "2010-04-01",
             "CallStatus": status,

@@ -32,6 +32,9 @@ class Frames:
         self.goodbye = self._end
         return [self._stream.stop()] if self._end == "stop" else []
 
+    def stop(self) -> list[str]:
+        return [self._stream.stop()]
+
     def receive(self, message: str | bytes, now: float) -> list[str]:
         self.heard.append(str(message))
         return []

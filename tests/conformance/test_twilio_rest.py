@@ -1,0 +1,146 @@
+"""The official `twilio` SDK against the fake REST API, over real HTTP."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import pytest
+from twilio.base.exceptions import TwilioRestException
+from twilio.http.http_client import TwilioHttpClient
+from twilio.rest import Client
+
+from fakes.ledger import Ledger
+from fakes.twilio import Line, Pace, StreamIds
+from fakes.twilio.rest import TwilioRest
+from harness.call import ScriptedCall
+from scenarios import Pause, Scenario
+
+T = TypeVar("T")
+LINE = Line(auth_token="secret", direction="outbound-api")
+LONG = "<Response><Pause length='600'/></Response>"
+SHORT = "<Response><Pause length='1'/></Response>"
+PARTIES = {"to": "+15005550001", "from_": "+15005550006"}
+
+
+class ToTheFake(TwilioHttpClient):  # type: ignore[misc]
+    """The SDK's own client, with the host of the API in its requests replaced."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__()
+        self._address = address
+
+    def request(self, method: str, url: str, *arguments: Any, **options: Any) -> Any:
+        return super().request(method, url.replace("https://api.twilio.com", self._address), *arguments, **options)
+
+
+def use(work: Callable[[Client], T], token: str = "secret") -> tuple[T, Ledger]:
+    async def main() -> tuple[T, Ledger]:
+        ledger = Ledger()
+
+        def answer(parameters: Mapping[str, str]) -> ScriptedCall:
+            return ScriptedCall(Scenario("silent", Pause(1.0)), StreamIds.numbered(1))
+
+        async with TwilioRest(answer, ledger, LINE, Pace(20.0)) as rest:
+            http = ToTheFake(rest.url)
+            client = Client(LINE.account_sid, token, http_client=http)
+            try:
+                return await asyncio.to_thread(work, client), ledger
+            finally:
+                if http.session is not None:
+                    http.session.close()
+
+    return asyncio.run(main())
+
+
+def until(client: Client, sid: str, status: str) -> Any:
+    for _ in range(100):
+        call = client.calls(sid).fetch()
+        if call.status == status:
+            return call
+        asyncio.run(asyncio.sleep(0.02))
+    raise AssertionError(f"still {call.status}, expected {status}")
+
+
+def test_a_call_is_created_runs_and_completes() -> None:
+    def work(client: Client) -> tuple[Any, Any, Any]:
+        made = client.calls.create(**PARTIES, twiml=SHORT, record=True)
+        done = until(client, made.sid, "completed")
+        (recording,) = client.calls(made.sid).recordings.list()
+        assert client.recordings(recording.sid).fetch().call_sid == made.sid
+        return made, done, recording
+
+    (made, done, recording), ledger = use(work)
+    assert (made.status, made.direction, made.sid[:2], len(made.sid)) == ("queued", "outbound-api", "CA", 34)
+    assert (done.to, done._from) == (PARTIES["to"], PARTIES["from_"])
+    assert done.end_time >= done.start_time
+    assert (recording.status, recording.sid[:2]) == ("completed", "RE")
+    assert ledger.seen("rest") >= 4
+    assert not ledger.still_open("rest")
+
+
+def test_a_call_under_way_is_hung_up_and_redirected() -> None:
+    def work(client: Client) -> tuple[str, str]:
+        hung = client.calls.create(**PARTIES, twiml=LONG)
+        until(client, hung.sid, "in-progress")
+        ended = client.calls(hung.sid).update(status="completed")
+        turned = client.calls.create(**PARTIES, twiml=LONG)
+        until(client, turned.sid, "in-progress")
+        client.calls(turned.sid).update(twiml=SHORT)
+        return ended.status, until(client, turned.sid, "completed").status
+
+    assert use(work)[0] == ("completed", "completed")
+
+
+def test_calls_are_listed_by_status_in_pages_and_deleted() -> None:
+    def work(client: Client) -> tuple[int, int, int]:
+        for _ in range(5):
+            until(client, client.calls.create(**PARTIES, twiml=SHORT).sid, "completed")
+        client.calls.create(**PARTIES, twiml=LONG)
+        everything = client.calls.list(page_size=2)
+        over = client.calls.list(status="completed")
+        assert client.calls(over[0].sid).delete()
+        return len(everything), len(over), len(client.calls.list())
+
+    assert use(work)[0] == (6, 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("call", "status", "code"),
+    [
+        (lambda c: c.calls.create(to="", from_="+15005550006", twiml=SHORT), 400, 21201),
+        (lambda c: c.calls.create(to="+15005550001", from_="", twiml=SHORT), 400, 21213),
+        (lambda c: c.calls.create(to="tomorrow", from_="+15005550006", twiml=SHORT), 400, 21211),
+        (lambda c: c.calls.create(to="+15005550001", from_="me", twiml=SHORT), 400, 21212),
+        (lambda c: c.calls.create(**PARTIES), 400, 21205),
+        (lambda c: c.calls.create(**PARTIES, url="ftp://x"), 400, 21205),
+        (lambda c: c.calls.create(**PARTIES, twiml="<Say>"), 400, 21218),
+        (lambda c: c.calls("CA" + "0" * 32).fetch(), 404, 20404),
+        (lambda c: c.recordings("RE" + "0" * 32).fetch(), 404, 20404),
+        (lambda c: c.messages("SM" + "0" * 32).fetch(), 404, 20404),
+    ],
+)
+def test_mistakes_are_twilios_error_json(call: Callable[[Client], Any], status: int, code: int) -> None:
+    def work(client: Client) -> TwilioRestException:
+        with pytest.raises(TwilioRestException) as raised:
+            call(client)
+        return raised.value
+
+    raised, _ = use(work)
+    assert (raised.status, raised.code) == (status, code)
+
+
+def test_a_wrong_token_is_not_let_in_and_a_call_that_is_over_is_not_changed() -> None:
+    def wrong(client: Client) -> int:
+        with pytest.raises(TwilioRestException) as raised:
+            client.calls("CA" + "0" * 32).fetch()
+        return int(raised.value.code)
+
+    def over(client: Client) -> int:
+        made = client.calls.create(**PARTIES, twiml=SHORT)
+        until(client, made.sid, "completed")
+        with pytest.raises(TwilioRestException) as raised:
+            client.calls(made.sid).update(twiml=LONG)
+        return int(raised.value.code)
+
+    assert use(wrong, token="other")[0] == 20003
+    assert use(over)[0] == 21220
