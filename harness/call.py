@@ -7,12 +7,12 @@ same machine serves the soak and the load run.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 from functools import lru_cache
 
 from fakes.audio import FRAME_S, SILENCE_FRAME, speech_frames
 from fakes.twilio.caller import Goodbye
 from fakes.twilio.media_stream import MediaStream, StreamError, StreamIds
+from fakes.twilio.relay import ConversationRelay
 from scenarios.scenario import Scenario
 from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Say, Step
 
@@ -37,6 +37,7 @@ class ScriptedCall:
 
     Args:
         speed: call seconds per second; patience is kept in real time too.
+        stream: the line that the caller is on; by default a new Media Stream. It may be set until the call begins.
     """
 
     def __init__(
@@ -45,17 +46,18 @@ class ScriptedCall:
         ids: StreamIds,
         *,
         speed: float = 1.0,
-        custom_parameters: Mapping[str, str] | None = None,
+        stream: MediaStream | ConversationRelay | None = None,
     ) -> None:
         self.goodbye: Goodbye | None = None
         self.failure = ""
         """Why the call did not go as scripted; empty while it does."""
         self.problems: list[str] = []
         """Messages of the server that Twilio would have refused."""
-        self.stream = MediaStream(ids, custom_parameters or {})
+        self.stream = stream if stream is not None else MediaStream(ids)
         self._steps = scenario.steps
         self._at = -1
         self._frames: list[str] = []
+        self._words: str | None = None
         self._since = 0.0
         self._heard_before_s = 0.0
         self._expected_s = 0.0
@@ -82,6 +84,10 @@ class ScriptedCall:
             return []
         if self.stream.heard_s > heard_s:
             self._last_audio_at = max(now, self.stream.playing_until)
+        if isinstance(self.stream, ConversationRelay):
+            self.problems = self.stream.problems
+            if self.stream.ended is not None:
+                self.goodbye = "stop"
         return answer
 
     def tick(self, now: float) -> list[str]:
@@ -90,14 +96,19 @@ class ScriptedCall:
             self._go_on(now)
         messages = self.stream.played(now)
         if self.goodbye == "stop":
-            return [*messages, self.stream.stop()]
-        if self.goodbye is None:
+            return [*messages, *self.stream.stop()]
+        if self.goodbye is None and isinstance(self.stream, MediaStream):
             messages.append(self.stream.media(self._frames.pop(0) if self._frames else _SILENCE))
+        elif self.goodbye is None and isinstance(self.stream, ConversationRelay) and self._frames:
+            # The words take as long to say; they arrive as text when they have been said.
+            self._frames.pop()
+            if not self._frames and self._words is not None:
+                messages += self.stream.prompt(self._words, now)
         return messages
 
     def stop(self) -> list[str]:
-        """The message that ends the stream when the call is ended from outside."""
-        return [self.stream.stop()]
+        """The messages that end the stream when the call is ended from outside."""
+        return self.stream.stop()
 
     def ended_by_server(self, detail: str) -> None:
         """Note that the server ended the stream: a failure unless the script was at its end."""
@@ -108,8 +119,8 @@ class ScriptedCall:
         self._at += 1
         self._since = now
         match self._steps[self._at]:
-            case Say(seconds=seconds):
-                self._frames = list(_spoken(seconds))
+            case Say(seconds=seconds, transcript=transcript):
+                self._frames, self._words = list(_spoken(seconds)), transcript
             case Agent(seconds=seconds, transcript=transcript, calls=calls):
                 self._expected_s += seconds if transcript or not calls else 0.0
             case HangUp():

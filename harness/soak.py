@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 
 from fakes.ledger import Ledger
 from fakes.openai import OpenAIServer
-from fakes.twilio import CallEnd, Pace, Phone, StreamCaller, StreamIds
+from fakes.twilio import AnyStream, CallEnd, Pace, Phone, StreamCaller, StreamIds, line_for
 from harness import findings, verdict
 from harness.call import ScriptedCall
 from harness.errors import RunError, UsageError
@@ -277,8 +277,8 @@ class _Run:
             caller = StreamCaller(self._settings.url, self._ledger, pace=self._pace)
             return await caller.call(call, call.stream.ids.call_sid)
 
-        def answer(parameters: Mapping[str, str]) -> ScriptedCall:
-            call.stream.custom_parameters = parameters
+        def answer(stream: AnyStream) -> ScriptedCall:
+            call.stream = line_for(stream, call.stream.ids)
             return call
 
         phone = Phone(self._settings.url, self._ledger, pace=self._pace)

@@ -2,12 +2,16 @@
 
 from fakes.twilio.caller import CallEnd, Pace, StreamCaller, StreamDriver
 from fakes.twilio.media_stream import MediaStream, StreamError, StreamIds
-from fakes.twilio.phone import Line, Phone, PhoneCall
+from fakes.twilio.phone import AnyStream, Line, Phone, PhoneCall, line_for
+from fakes.twilio.relay import ConversationRelay
+from fakes.twilio.rest import TwilioRest
 from fakes.twilio.signature import signature
 from fakes.twilio.twiml import TwimlError
 
 __all__ = [
+    "AnyStream",
     "CallEnd",
+    "ConversationRelay",
     "Line",
     "MediaStream",
     "Pace",
@@ -17,6 +21,8 @@ __all__ = [
     "StreamDriver",
     "StreamError",
     "StreamIds",
+    "TwilioRest",
     "TwimlError",
+    "line_for",
     "signature",
 ]

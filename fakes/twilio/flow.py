@@ -86,10 +86,12 @@ class CallFlow:
             self._run(self._verbs.popleft())
         return self._actions.popleft()
 
-    def stream_ended(self, stream: twiml.Stream | twiml.ConversationRelay) -> None:
+    def stream_ended(
+        self, stream: twiml.Stream | twiml.ConversationRelay, fields: dict[str, str] | None = None
+    ) -> None:
         """A bidirectional stream is over: its `action` is asked for, if it has one, else the next verb runs."""
         if stream.action:
-            self._fetch(stream.action, stream.method)
+            self._fetch(stream.action, stream.method, fields)
 
     def _run(self, verb: twiml.Verb) -> None:
         match verb:

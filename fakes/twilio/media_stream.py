@@ -83,10 +83,10 @@ class MediaStream:
         """A key that the caller pressed."""
         return self._message("dtmf", dtmf={"track": "inbound_track", "digit": digit})
 
-    def stop(self) -> str:
+    def stop(self) -> list[str]:
         """The last message: the stream or the call has ended."""
         stop = {"accountSid": self.ids.account_sid, "callSid": self.ids.call_sid}
-        return self._message("stop", stop=stop)
+        return [self._message("stop", stop=stop)]
 
     def receive(self, message: str | bytes, now: float) -> list[str]:
         """Take one message of the server; returns the messages that answer it at once.

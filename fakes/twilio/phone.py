@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -13,7 +13,8 @@ from fakes.ledger import Ledger
 from fakes.twilio import twiml
 from fakes.twilio.caller import CallEnd, Pace, StreamCaller, StreamDriver
 from fakes.twilio.flow import Action, CallFlow, End, Fetch, Open, Wait
-from fakes.twilio.media_stream import StreamIds
+from fakes.twilio.media_stream import MediaStream, StreamIds
+from fakes.twilio.relay import ConversationRelay
 from fakes.twilio.signature import HEADER, signature
 
 _WEBHOOK_S = 15.0
@@ -21,8 +22,18 @@ _WEBHOOK_S = 15.0
 
 _USER_AGENT = "TwilioProxy/1.1"
 
-Answer = Callable[[Mapping[str, str]], StreamDriver]
-"""Gives the caller for a stream with these custom parameters."""
+AnyStream = twiml.Stream | twiml.ConversationRelay
+"""A stream that a TwiML document asks for."""
+
+Answer = Callable[[AnyStream], StreamDriver]
+"""Gives the caller for a stream."""
+
+
+def line_for(stream: AnyStream, ids: StreamIds) -> MediaStream | ConversationRelay:
+    """The machine that plays Twilio's end of `stream`, with its custom parameters."""
+    if isinstance(stream, twiml.ConversationRelay):
+        return ConversationRelay(ids, stream.parameters)
+    return MediaStream(ids, stream.parameters)
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,7 @@ class CallInProgress:
         self._answer = answer
         self._first = first
         self._flow = CallFlow(digits=phone.digits)
-        self._beside: list[asyncio.Task[None]] = []
+        self._beside: list[asyncio.Task[StreamDriver]] = []
         self._doing: asyncio.Task[str | None] | None = None
         self._turned = False
 
@@ -177,25 +188,26 @@ class CallInProgress:
                 return "completed" if await self._open(stream) else None
         return None
 
-    async def _open(self, stream: twiml.Stream | twiml.ConversationRelay) -> bool:
+    async def _open(self, stream: AnyStream) -> bool:
         """Open a stream; True when the caller hung up on it."""
-        if isinstance(stream, twiml.ConversationRelay):
-            self.call.problems.append("ConversationRelay is not played by the fake yet")
-            return False
-        if not stream.bidirectional:
+        if isinstance(stream, twiml.Stream) and not stream.bidirectional:
             self._beside.append(asyncio.create_task(self._stream(stream)))
             return False
-        await self._stream(stream)
-        if self.call.streams[-1].kind == "caller":
+        driver = await self._stream(stream)
+        line = getattr(driver, "stream", None)
+        handoff = line.ended if isinstance(line, ConversationRelay) else None
+        if self.call.streams[-1].kind == "caller" and handoff is None:
             return True
-        self._flow.stream_ended(stream)
+        self._flow.stream_ended(stream, {} if handoff is None else {"SessionStatus": "ended", "HandoffData": handoff})
         return False
 
-    async def _stream(self, stream: twiml.Stream) -> None:
+    async def _stream(self, stream: AnyStream) -> StreamDriver:
         url = self._phone.stream_url(self._phone.webhook, stream.url)
         headers = {HEADER: signature(self._phone.line.auth_token, stream.url)}
         caller = StreamCaller(url, self._phone.ledger, pace=self._phone.pace, headers=headers)
-        self.call.streams.append(await caller.call(self._answer(stream.parameters), self.call.ids.call_sid))
+        driver = self._answer(stream)
+        self.call.streams.append(await caller.call(driver, self.call.ids.call_sid))
+        return driver
 
     async def _fetch(self, fetch: Fetch) -> tuple[twiml.Verb, ...] | None:
         """Ask for a document and go on with it; None when Twilio would end the call for it."""

@@ -12,9 +12,9 @@ from twilio.twiml.voice_response import Connect, Gather, Start, VoiceResponse
 
 from fakes.ledger import Ledger
 from fakes.serving import HttpServer
-from fakes.twilio import Line, Pace, Phone, PhoneCall, StreamIds, signature
+from fakes.twilio import AnyStream, Line, Pace, Phone, PhoneCall, StreamIds, line_for, signature
 from harness.call import ScriptedCall
-from scenarios import HangUp, Pause, Say, Scenario
+from scenarios import Agent, HangUp, Listen, Pause, Say, Scenario
 
 LINE = Line(auth_token="12345")
 IDS = StreamIds.numbered(3)
@@ -70,8 +70,11 @@ class Server:
         async for message in socket:
             event = json.loads(message.data)
             seen.append(event)
-            if event["event"] == "dtmf":
-                break
+            if event.get("type") == "prompt" and "order" in event["voicePrompt"]:
+                await socket.send_json({"type": "text", "token": "Two ", "last": False})
+                await socket.send_json({"type": "text", "token": "burgers.", "last": True})
+            elif event.get("type") == "prompt":
+                await socket.send_json({"type": "end", "handoffData": '{"reason": "done"}'})
         return socket
 
 
@@ -92,8 +95,8 @@ def place(
                 digits=digits,
             )
 
-            def answer(parameters: Mapping[str, str]) -> ScriptedCall:
-                return ScriptedCall(scenario, IDS, speed=20.0, custom_parameters=parameters)
+            def answer(stream: AnyStream) -> ScriptedCall:
+                return ScriptedCall(scenario, IDS, speed=20.0, stream=line_for(stream, IDS))
 
             async with asyncio.timeout(20):
                 return await phone.call(answer, IDS), server
@@ -162,6 +165,32 @@ def test_a_one_way_stream_runs_beside_the_verbs() -> None:
     assert call.status == "completed"
     assert len(server.streams) == 1
     assert len(server.streams[0]) > 20
+
+
+def test_conversation_relay_talks_in_text_and_hands_over_at_its_end() -> None:
+    def relay(_url: str) -> VoiceResponse:
+        response = VoiceResponse()
+        connect = Connect(action="/voice/after")
+        relay = connect.conversation_relay(url=PUBLIC, welcome_greeting="Hi.")
+        relay.parameter(name="table", value="4")
+        response.append(connect)
+        return response
+
+    def after(_url: str) -> VoiceResponse:
+        response = VoiceResponse()
+        response.hangup()
+        return response
+
+    scenario = Scenario(
+        "relay", Say("An order.", 0.4), Agent("Two burgers."), Listen(), Say("Bye.", 0.2), Pause(60.0)
+    )
+    call, server = place({"first": relay, "after": after}, scenario=scenario)
+    assert (call.status, call.problems) == ("completed", [])
+    (seen,) = server.streams
+    assert [event["type"] for event in seen] == ["setup", "prompt", "prompt"]
+    assert (seen[0]["callSid"], seen[0]["customParameters"]) == (IDS.call_sid, {"table": "4"})
+    assert seen[1] == {"type": "prompt", "voicePrompt": "An order.", "lang": "en-US", "last": True}
+    assert server.forms[1]["HandoffData"] == '{"reason": "done"}'
 
 
 def test_a_rejected_call_is_busy_and_never_in_progress() -> None:

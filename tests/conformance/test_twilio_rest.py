@@ -1,7 +1,7 @@
 """The official `twilio` SDK against the fake REST API, over real HTTP."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import pytest
@@ -10,8 +10,7 @@ from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
 from fakes.ledger import Ledger
-from fakes.twilio import Line, Pace, StreamIds
-from fakes.twilio.rest import TwilioRest
+from fakes.twilio import AnyStream, Line, Pace, StreamIds, TwilioRest
 from harness.call import ScriptedCall
 from scenarios import Pause, Scenario
 
@@ -37,7 +36,7 @@ def use(work: Callable[[Client], T], token: str = "secret") -> tuple[T, Ledger]:
     async def main() -> tuple[T, Ledger]:
         ledger = Ledger()
 
-        def answer(parameters: Mapping[str, str]) -> ScriptedCall:
+        def answer(_stream: AnyStream) -> ScriptedCall:
             return ScriptedCall(Scenario("silent", Pause(1.0)), StreamIds.numbered(1))
 
         async with TwilioRest(answer, ledger, LINE, Pace(20.0)) as rest:

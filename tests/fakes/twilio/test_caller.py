@@ -30,10 +30,10 @@ class Frames:
             self._left -= 1
             return [self._stream.media("/w==")]
         self.goodbye = self._end
-        return [self._stream.stop()] if self._end == "stop" else []
+        return self._stream.stop() if self._end == "stop" else []
 
     def stop(self) -> list[str]:
-        return [self._stream.stop()]
+        return self._stream.stop()
 
     def receive(self, message: str | bytes, now: float) -> list[str]:
         self.heard.append(str(message))

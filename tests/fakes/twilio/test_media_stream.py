@@ -45,7 +45,7 @@ def test_messages_are_numbered_and_frames_carry_their_time() -> None:
     first, second = (json.loads(line.media("AAAA")) for _ in range(2))
     assert first["media"] == {"track": "inbound", "chunk": "1", "timestamp": "0", "payload": "AAAA"}
     assert second["media"] == {"track": "inbound", "chunk": "2", "timestamp": "20", "payload": "AAAA"}
-    dtmf, stop = json.loads(line.dtmf("5")), json.loads(line.stop())
+    dtmf, stop = json.loads(line.dtmf("5")), json.loads(line.stop()[0])
     assert dtmf["dtmf"] == {"track": "inbound_track", "digit": "5"}
     assert stop["stop"] == {"accountSid": IDS.account_sid, "callSid": IDS.call_sid}
     assert [m["sequenceNumber"] for m in (first, second, dtmf, stop)] == ["2", "3", "4", "5"]
