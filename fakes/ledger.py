@@ -31,6 +31,12 @@ class Connection:
     """How it ended, in a few words: `closed 1000`, `200`, `reset`; empty while open."""
     detail: str = ""
     """What identifies it to a person: the model asked for, the streamSid, the path."""
+    call: str = ""
+    """SID of the call that it belongs to; empty when that cannot be told."""
+    received_bytes: int = 0
+    """Payload bytes that came from the other end."""
+    sent_bytes: int = 0
+    """Payload bytes that went to it."""
 
     @property
     def is_open(self) -> bool:
@@ -45,29 +51,53 @@ class Ledger:
         self._clock = clock
         self._ids = count(1)
         self._open: dict[int, Connection] = {}
+        self._bytes: dict[int, list[int]] = {}
         self._ended: deque[Connection] = deque(maxlen=keep)
         self._seen: dict[str, int] = {}
 
-    def opened(self, service: str, kind: str, peer: str, detail: str = "") -> int:
-        """Note a new connection or request; returns its id for `closed`."""
-        connection = Connection(next(self._ids), service, kind, peer, self._clock(), detail=detail)
+    def opened(self, service: str, kind: str, peer: str, detail: str = "", *, call: str | None = None) -> int:
+        """Note a new connection or request; returns its id for `moved` and `closed`.
+
+        Without a `call` it is given to the one that it most likely belongs to: a model's session to the longest open
+        stream that has none, a request to the only open stream. With one call at a time that is always right.
+        """
+        call = self._likely_call(kind) if call is None else call
+        connection = Connection(next(self._ids), service, kind, peer, self._clock(), detail=detail, call=call)
         self._open[connection.id] = connection
+        self._bytes[connection.id] = [0, 0]
         self._seen[kind] = self._seen.get(kind, 0) + 1
         return connection.id
+
+    def moved(self, connection_id: int, *, received: int = 0, sent: int = 0) -> None:
+        """Note payload bytes of an open connection."""
+        moved = self._bytes.get(connection_id)
+        if moved is not None:
+            moved[0] += received
+            moved[1] += sent
 
     def closed(self, connection_id: int, ending: str) -> None:
         """Note how it ended. Ending one twice keeps the first ending."""
         connection = self._open.pop(connection_id, None)
         if connection is not None:
-            self._ended.append(replace(connection, closed_at=self._clock(), ending=ending))
+            self._ended.append(replace(self._with_bytes(connection), closed_at=self._clock(), ending=ending))
+            del self._bytes[connection_id]
 
     def still_open(self, kind: str | None = None) -> tuple[Connection, ...]:
         """What has not ended, oldest first."""
-        return tuple(c for c in self._open.values() if kind is None or c.kind == kind)
+        return tuple(self._with_bytes(c) for c in self._open.values() if kind is None or c.kind == kind)
 
     def ended(self, kind: str | None = None) -> tuple[Connection, ...]:
         """The newest of what has ended, oldest first (at most `keep` of all kinds)."""
         return tuple(c for c in self._ended if kind is None or c.kind == kind)
+
+    def unanswered(self, kind: str | None = None) -> tuple[Connection, ...]:
+        """Requests that have no answer: those still open, and the newest of those that ended without one."""
+        lost = tuple(c for c in self.ended(kind) if c.ending.startswith(("dropped", "ended by a fault")))
+        return (*lost, *self.still_open(kind))
+
+    def distinct_peers(self, kind: str) -> int:
+        """From how many `host:port`s they came, of those open and the newest of those that ended."""
+        return len({c.peer for c in (*self.ended(kind), *self.still_open(kind))})
 
     def seen(self, kind: str) -> int:
         """How many of a kind there have been in all."""
@@ -77,6 +107,17 @@ class Ledger:
         """Everything as plain data."""
         return {
             "seen": dict(self._seen),
-            "open": [asdict(c) for c in self._open.values()],
+            "open": [asdict(c) for c in self.still_open()],
             "ended": [asdict(c) for c in self._ended],
         }
+
+    def _with_bytes(self, connection: Connection) -> Connection:
+        received, sent = self._bytes.get(connection.id, (0, 0))
+        return replace(connection, received_bytes=received, sent_bytes=sent)
+
+    def _likely_call(self, kind: str) -> str:
+        calls = [c.call for c in self._open.values() if c.kind == "media-stream" and c.call]
+        if kind == "realtime":
+            taken = {c.call for c in self._open.values() if c.kind == kind}
+            return next((call for call in calls if call not in taken), "")
+        return calls[0] if len(calls) == 1 else ""

@@ -117,6 +117,7 @@ def endpoint(
                 ending = "ended by a fault"
                 return web.Response()  # to nobody: the connection is no more
             ending = str(response.status)
+            ledger.moved(entry, received=request.content_length or 0, sent=max(0, response.body_length))
         finally:
             ledger.closed(entry, ending)
         return response

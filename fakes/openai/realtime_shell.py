@@ -33,7 +33,13 @@ class SessionMachine(Protocol):
 
 
 class RealtimeShell:
-    """Moves events between one socket and one session machine, and keeps time for it."""
+    """Moves events between one socket and one session machine, and keeps time for it.
+
+    Args:
+        speed: call seconds per second.
+        refuse: stops the server's port from taking connections, for the fault that does.
+        moved: told of payload bytes as (received, sent).
+    """
 
     def __init__(
         self,
@@ -44,7 +50,9 @@ class RealtimeShell:
         speed: float,
         faults: FaultPlan,
         refuse: Callable[[float], Awaitable[None]] | None = None,
+        moved: Callable[[int, int], None] = lambda _received, _sent: None,
     ) -> None:
+        self._moved = moved
         self._transport = transport
         self._socket = socket
         self._session = session
@@ -64,6 +72,7 @@ class RealtimeShell:
             await self._opened()
             async for message in self._socket:
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY) and not self._muted:
+                    self._moved(len(message.data), 0)
                     before = self._session.wake_at
                     answer = self._session.receive(message.data, self._now())
                     if self._session.wake_at != before:
@@ -105,6 +114,7 @@ class RealtimeShell:
                 if self._muted or (fault is not None and not await self._strike(fault, text.encode())):
                     continue
                 try:
+                    self._moved(0, len(text))
                     await self._socket.send_str(text)
                 except ConnectionError:
                     return  # the client has gone: the receiving side notes how

@@ -139,7 +139,13 @@ class OpenAIServer:
             )
             machine = BetaSession(session) if _is_beta(request) else session
             shell = RealtimeShell(
-                request.transport, socket, machine, speed=self._speed, faults=self._faults, refuse=self._refuse
+                request.transport,
+                socket,
+                machine,
+                speed=self._speed,
+                faults=self._faults,
+                refuse=self._refuse,
+                moved=lambda received, sent: self._ledger.moved(entry, received=received, sent=sent),
             )
             ending = await shell.run()
         finally:

@@ -89,19 +89,19 @@ class StreamCaller:
         self._pace = pace or Pace()
         self._headers = dict(headers or {})
 
-    async def call(self, driver: StreamDriver, detail: str = "") -> CallEnd:
+    async def call(self, driver: StreamDriver, call_sid: str = "") -> CallEnd:
         """Make one call and stay on the line until either end has ended it."""
-        entry = self._ledger.opened("twilio", "media-stream", self._url, detail)
+        entry = self._ledger.opened("twilio", "media-stream", self._url, call=call_sid)
         end = CallEnd("caller", "abandoned")
         try:
             # A connector of its own: to reset the call's connection is to close its connector.
             async with ClientSession(connector=TCPConnector(limit=1)) as http:
-                end = await self._call(http, driver)
+                end = await self._call(http, driver, entry)
         finally:
             self._ledger.closed(entry, f"{end.kind} {end.detail}".strip())
         return end
 
-    async def _call(self, http: ClientSession, driver: StreamDriver) -> CallEnd:
+    async def _call(self, http: ClientSession, driver: StreamDriver, entry: int) -> CallEnd:
         try:
             async with asyncio.timeout(_HANDSHAKE_S):
                 websocket = await http.ws_connect(
@@ -114,7 +114,11 @@ class StreamCaller:
         except (ClientError, OSError) as error:
             number = getattr(error, "errno", None)
             return CallEnd("refused", os.strerror(number).lower() if number else str(error) or type(error).__name__)
-        return await _Line(http, websocket, driver, self._pace).talk()
+        line = _Line(http, websocket, driver, self._pace)
+        try:
+            return await line.talk()
+        finally:
+            self._ledger.moved(entry, received=line.received_bytes, sent=line.sent_bytes)
 
 
 class _Line:
@@ -127,6 +131,8 @@ class _Line:
         self._websocket = websocket
         self._driver = driver
         self._pace = pace
+        self.received_bytes = 0
+        self.sent_bytes = 0
         self._now = 0.0
         """Call time; it moves with the beat, so a late machine slows the call and never skips audio."""
 
@@ -174,10 +180,12 @@ class _Line:
     async def _listen(self) -> CallEnd:
         async for message in self._websocket:
             if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                self.received_bytes += len(message.data)
                 await self._send(self._driver.receive(message.data, self._now))
         code = self._websocket.close_code
         return CallEnd("server", "dropped the connection" if code in (None, 1006) else f"closed {code}")
 
     async def _send(self, messages: list[str]) -> None:
         for message in messages:
+            self.sent_bytes += len(message)
             await self._websocket.send_str(message)

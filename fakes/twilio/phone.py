@@ -246,7 +246,7 @@ class CallInProgress:
         if method == "GET":
             signed_url, signed_fields = f"{url}{'&' if '?' in url else '?'}{urlencode(fields)}", {}
         headers = {HEADER: signature(self._phone.line.auth_token, signed_url, signed_fields)}
-        entry = self._phone.ledger.opened("twilio", kind, url, self.call.ids.call_sid)
+        entry = self._phone.ledger.opened("twilio", kind, url, call=self.call.ids.call_sid)
         ending = "failed"
         try:
             data = fields if method == "POST" else None

@@ -30,3 +30,30 @@ def test_memory_is_bounded_over_many_calls() -> None:
     assert len(ledger.ended()) == 10
     assert ledger.seen("media-stream") == 1000
     assert len(ledger.to_json()["ended"]) == 10
+
+
+def test_bytes_and_lost_requests_and_peers_are_told() -> None:
+    ledger = Ledger()
+    first = ledger.opened("openai", "chat.completions", "127.0.0.1:1")
+    ledger.moved(first, received=10)
+    ledger.moved(first, received=5, sent=7)
+    (open_one,) = ledger.still_open()
+    assert (open_one.received_bytes, open_one.sent_bytes) == (15, 7)
+    ledger.closed(first, "200")
+    ledger.moved(first, sent=99)
+    assert ledger.ended()[0].sent_bytes == 7
+    ledger.closed(ledger.opened("openai", "chat.completions", "127.0.0.1:1"), "dropped")
+    ledger.opened("openai", "chat.completions", "127.0.0.1:2")
+    assert [c.ending for c in ledger.unanswered("chat.completions")] == ["dropped", ""]
+    assert ledger.distinct_peers("chat.completions") == 2
+
+
+def test_a_session_belongs_to_the_longest_open_call_that_has_none() -> None:
+    ledger = Ledger()
+    for call in ("CA1", "CA2"):
+        ledger.opened("twilio", "media-stream", "server", call=call)
+    for _ in range(3):
+        ledger.opened("openai", "realtime", "server")
+    assert [c.call for c in ledger.still_open("realtime")] == ["CA1", "CA2", ""]
+    ledger.opened("openai", "chat.completions", "server")
+    assert ledger.still_open("chat.completions")[0].call == ""  # two calls are open: it may be either's
