@@ -13,13 +13,15 @@ from typing import Any
 import click
 from rich.console import Console
 
+from fakes.faults import FaultError, Rule, parse_rule
 from harness import demo
 from harness.errors import LeaklineError, UsageError
+from harness.fakes import running
 from harness.model import RunResult
 from harness.settings import SoakSettings, from_files, make
 from harness.soak import soak
 from reports import terminal
-from scenarios import BUILT_IN
+from scenarios import BUILT_IN, Scenario, ScenarioError, load
 
 INTERRUPTED = 130
 
@@ -66,6 +68,48 @@ def soak_command(leaks: str | None, env: tuple[str, ...], **flags: Any) -> None:
     if leaks is not None:
         sys.exit(_run(console, SoakSettings(**demo.given(leaks, given))).exit_code)
     sys.exit(_demo(console, given))
+
+
+@cli.group("fakes")
+def fakes_group() -> None:
+    """A fake OpenAI and a fake Twilio to develop against."""
+
+
+@fakes_group.command("up")
+@click.option("--scenario", default="question", show_default=True, metavar="NAME", help="What is said in a call.")
+@click.option("--speed", type=float, default=1.0, show_default=True, metavar="X", help="Call seconds per second.")
+@click.option("--fault", "faults", multiple=True, metavar="RULE", help="Such as 'status(code=503)@realtime x2'.")
+@click.option("--openai-port", type=int, default=0, metavar="N", help="[default: a free one]")
+@click.option("--twilio-port", type=int, default=0, metavar="N", help="[default: a free one]")
+def fakes_up(scenario: str, speed: float, faults: tuple[str, ...], openai_port: int, twilio_port: int) -> None:
+    """Run both fakes until Ctrl-C, and print what your server needs in its environment."""
+    try:
+        script, rules = load(scenario), [parse_rule(text) for text in faults]
+    except (ScenarioError, FaultError) as error:
+        raise UsageError(str(error)) from None
+    if not 0.1 <= speed <= 1000:
+        raise UsageError(f"speed: expected a number from 0.1 to 1,000, found {speed!r}")
+    try:
+        asyncio.run(_serve(script, speed, rules, openai_port, twilio_port))
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"port: cannot listen: {error}") from None
+
+
+async def _serve(script: Scenario, speed: float, rules: list[Rule], openai_port: int, twilio_port: int) -> None:
+    ports = {"openai_port": openai_port, "twilio_port": twilio_port}
+    async with running(script, speed=speed, faults=rules, **ports) as fakes:
+        for name, value in fakes.environment.items():
+            click.echo(f"export {name}={value}")
+        ledger = fakes.openai.base_url.removesuffix("/v1") + "/_leakline/ledger"
+        click.echo(f"# What they see: {ledger}")
+        click.echo("# Have Twilio call your server (Url is your voice webhook):")
+        account, token = fakes.twilio.line.account_sid, fakes.twilio.line.auth_token
+        click.echo(
+            f"#   curl -u {account}:{token} {fakes.twilio.url}/2010-04-01/Accounts/{account}/Calls.json "
+            "-d To=+15005550001 -d From=+15005550006 -d Url=http://127.0.0.1:5050/incoming-call"
+        )
+        click.echo("# Ctrl-C ends them.")
+        await asyncio.get_running_loop().create_future()
 
 
 @cli.command("scenarios")
@@ -126,7 +170,7 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except (KeyboardInterrupt, asyncio.CancelledError, click.Abort):
-        _fail("interrupted; the server and the fakes have been stopped", INTERRUPTED)
+        _fail("interrupted; all that was started has been stopped", INTERRUPTED)
 
 
 def _fail(message: str, code: int) -> None:

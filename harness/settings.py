@@ -104,11 +104,6 @@ class SoakSettings:
         parts = urlsplit(self.url)
         return parts.hostname or "127.0.0.1", parts.port or (443 if parts.scheme in ("wss", "https") else 80)
 
-    @property
-    def by_webhook(self) -> bool:
-        """Whether calls go by the voice webhook and its TwiML."""
-        return self.url.startswith("http")
-
 
 def _check_url(url: str) -> None:
     parts = urlsplit(url.replace("{port}", "1"))

@@ -11,16 +11,15 @@ import time
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import asdict, replace
-from itertools import count
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from fakes.ledger import Ledger
 from fakes.openai import OpenAIServer
-from fakes.twilio import AnyStream, CallEnd, Pace, Phone, StreamCaller, StreamIds, line_for
+from fakes.twilio import Pace
 from harness import findings, verdict
-from harness.call import ScriptedCall
 from harness.errors import RunError, UsageError
+from harness.fakes import API_KEY, Telephone
 from harness.governor import govern
 from harness.journal import Journal, new_run_directory
 from harness.model import BYTES, CallStats, Finding, Growth, Resource, RunResult, Sample, State
@@ -107,11 +106,10 @@ async def soak(
 
 
 def _environment(settings: SoakSettings, fake_openai: OpenAIServer) -> dict[str, str]:
-    key = "sk-leakline-fake-key"  # not a secret: only the fake takes it
     return {
         **os.environ,
         "PYTHONUNBUFFERED": "1",
-        "OPENAI_API_KEY": key,
+        "OPENAI_API_KEY": API_KEY,
         "OPENAI_BASE_URL": fake_openai.base_url,
         "OPENAI_REALTIME_URL": fake_openai.realtime_url,
         "PORT": str(settings.address[1]),
@@ -151,7 +149,7 @@ class _Run:
         self._journal = journal
         self._observer = observer
         self._pace = Pace(settings.speed)
-        self._numbers = count(1)
+        self._telephone = Telephone(ledger, pace=self._pace)
         self._made = 0
         self._failures: Counter[str] = Counter()
         self._problems: Counter[str] = Counter()
@@ -255,38 +253,16 @@ class _Run:
             raise RunError(f"no call of {size} went as scripted: {reasons}{self._advice()}")
 
     async def _call(self) -> None:
-        call = ScriptedCall(self._scenario, StreamIds.numbered(next(self._numbers)), speed=self._settings.speed)
         try:
             async with asyncio.timeout(_CALL_LIMIT_S):
-                end = await self._dial(call)
+                made = await self._telephone.call(self._settings.url, self._scenario)
+            failure, problems = made.failure, made.problems
         except TimeoutError:
-            end = CallEnd("caller", "timeout")
-            call.failure = call.failure or f"not over after {_CALL_LIMIT_S:g} s"
-        if end.kind == "refused":
-            call.failure = f"refused: {end.detail}"
-        elif end.kind == "server":
-            call.ended_by_server(end.detail)
+            failure, problems = f"not over after {_CALL_LIMIT_S:g} s", ()
         self._made += 1
-        self._problems.update(call.problems[:1])
-        if call.failure:
-            self._failures[call.failure] += 1
-
-    async def _dial(self, call: ScriptedCall) -> CallEnd:
-        """Make the call, by the voice webhook or straight to the stream."""
-        if not self._settings.by_webhook:
-            caller = StreamCaller(self._settings.url, self._ledger, pace=self._pace)
-            return await caller.call(call, call.stream.ids.call_sid)
-
-        def answer(stream: AnyStream) -> ScriptedCall:
-            call.stream = line_for(stream, call.stream.ids)
-            return call
-
-        phone = Phone(self._settings.url, self._ledger, pace=self._pace)
-        made = await phone.call(answer, call.stream.ids)
-        call.problems += made.problems
-        if made.streams:
-            return made.streams[0]
-        return CallEnd("refused", "; ".join(made.problems) or f"the TwiML opened no stream ({made.status})")
+        self._problems.update(problems[:1])
+        if failure:
+            self._failures[failure] += 1
 
     def _advice(self) -> str:
         if self._ledger.seen(_REALTIME) or self._ledger.seen("unknown"):

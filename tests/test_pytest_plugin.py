@@ -82,3 +82,56 @@ def test_a_project_with_a_harness_of_its_own_can_use_pytest(pytester: pytest.Pyt
     done = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-o", "pythonpath=.")
     done.assert_outcomes(passed=1, failed=1)
     done.stdout.fnmatch_lines(["*does a 'harness' or 'scenarios' of this project stand in their way?*"])
+
+
+def test_the_fakes_serve_a_test_of_an_sdk_user_and_of_a_server(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        f"""
+        import os
+        import socket
+        import subprocess
+        import sys
+        import time
+
+        import openai
+        import pytest
+
+        ASK = [{{"role": "user", "content": "Hi"}}]
+
+        @pytest.mark.fakes(faults=["status(code=503)@chat.completions x1"])
+        def test_a_client_that_retries(fake_openai):
+            client = openai.OpenAI(api_key="k", base_url=fake_openai.base_url, max_retries=1)
+            with client:
+                assert client.chat.completions.create(model="m", messages=ASK).choices[0].message.content == "OK."
+            assert [c.ending for c in fake_openai.ledger().ended("chat.completions")] == ["503", "200"]
+
+        def test_a_server_answers_a_call(fake_openai, fake_twilio):
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                port = free.getsockname()[1]
+            environment = {{**os.environ, **fake_openai.environment}}
+            server = subprocess.Popen([sys.executable, {str(BRIDGE)!r}, str(port), "none"], env=environment)
+            try:
+                for _ in range(200):
+                    with socket.socket() as probe:
+                        if probe.connect_ex(("127.0.0.1", port)) == 0:
+                            break
+                    time.sleep(0.05)
+                placed = fake_twilio.call(f"ws://127.0.0.1:{{port}}/", "question")
+            finally:
+                server.kill()
+                server.wait()
+            assert placed.failure == ""
+            assert placed.heard_s > 0.5
+            (session,) = fake_openai.ledger().ended("realtime")
+            assert session.call.startswith("CA")
+            assert session.received_bytes > 1000
+
+        @pytest.mark.fakes(faults=["nonsense"])
+        def test_a_wrong_rule(fake_openai):
+            pass
+        """
+    )
+    done = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    done.assert_outcomes(passed=2, errors=1)
+    done.stdout.fnmatch_lines(["*FaultError: fault: expected NAME*"])

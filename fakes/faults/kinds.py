@@ -7,8 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fakes.faults.point import Moment, Point
-from fakes.openai.errors import ClientError
+from fakes.faults.point import Answered, Moment, Point
 
 _ANY: frozenset[Moment] = frozenset({"request", "response", "chunk", "open", "event"})
 _SENDING: frozenset[Moment] = frozenset({"response", "chunk", "event"})
@@ -75,7 +74,7 @@ class Status(Fault):
                 "retry-after": str(max(0, round(self.retry_after_s))),
                 "retry-after-ms": str(round(1000 * self.retry_after_s)),
             }
-        point.answer(ClientError(message, code=code, status=self.code, kind=kind), headers)
+        raise Answered(self.code, kind=kind, code=code, message=message, headers=headers)
 
 
 @dataclass(frozen=True)
@@ -187,8 +186,8 @@ class ExpireSession(Fault):
     async def strike(self, point: Point) -> None:
         """Say so and close."""
         message = "Your session hit the maximum duration of 60 minutes."
-        error = ClientError(message, code="session_expired")
-        event = {"type": "error", "event_id": "event_0", "error": {**error.body, "event_id": None}}
+        error = {"type": "invalid_request_error", "code": "session_expired", "message": message}
+        event = {"type": "error", "event_id": "event_0", "error": {**error, "param": None, "event_id": None}}
         await point.say(json.dumps(event).encode())
         await point.close(1001, message)
 

@@ -13,8 +13,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Literal, NoReturn
 
-from fakes.openai.errors import ClientError
-
 Moment = Literal["request", "response", "chunk", "open", "event"]
 """`request`: it has arrived, a WebSocket's handshake too. `response`: a whole answer is about to go out.
 `chunk`: a piece of a streamed one is. `open`: a WebSocket has been accepted. `event`: one of its messages is about
@@ -28,11 +26,13 @@ class Gone(Exception):  # noqa: N818  (not an error: the fault has ended the exc
 
 
 class Answered(Exception):  # noqa: N818
-    """The fault has an answer of its own for the request."""
+    """The fault has an answer of its own for the request: an HTTP status, the service's error, and headers."""
 
-    def __init__(self, error: ClientError, headers: Mapping[str, str]) -> None:
-        super().__init__(str(error))
-        self.error = error
+    def __init__(self, status: int, *, kind: str, code: str | None, message: str, headers: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.kind = kind
+        self.code = code
         self.headers = dict(headers)
 
 
@@ -67,10 +67,6 @@ class Point:
     async def wait(self, seconds: float) -> None:
         """Do nothing for a while, then go on as if nothing had been."""
         await asyncio.sleep(seconds)
-
-    def answer(self, error: ClientError, headers: Mapping[str, str]) -> NoReturn:
-        """Answer the request with an error of the service's form. Raises Answered."""
-        raise Answered(error, headers)
 
     def reset(self) -> NoReturn:
         """End the connection with a TCP reset. Raises Gone."""

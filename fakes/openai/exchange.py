@@ -110,7 +110,7 @@ def endpoint(
                     raise missing_key()
                 response = await handler(exchange)
             except Answered as answered:
-                response = error_response(answered.error, answered.headers)
+                response = fault_response(answered)
             except ClientError as error:
                 response = error_response(error)
             except Gone:
@@ -143,6 +143,12 @@ def missing_key() -> ClientError:
 def error_response(error: ClientError, headers: Mapping[str, str] | None = None) -> web.Response:
     """The service's error object over HTTP."""
     return web.json_response({"error": error.body}, status=error.status, headers=headers)
+
+
+def fault_response(answered: Answered) -> web.Response:
+    """The answer that a fault has for the request."""
+    error = ClientError(str(answered), code=answered.code, status=answered.status, kind=answered.kind)
+    return error_response(error, answered.headers)
 
 
 def service_headers() -> dict[str, str]:

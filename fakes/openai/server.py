@@ -21,6 +21,7 @@ from fakes.openai.exchange import (
     Handler,
     endpoint,
     error_response,
+    fault_response,
     has_key,
     missing_key,
     service_headers,
@@ -125,8 +126,8 @@ class OpenAIServer:
                 await Exchange(request, "realtime", self._faults, self._refuse).strike("request")
                 socket = _upgrade(request)
             except Answered as answered:
-                ending = f"refused {answered.error.status}"
-                return error_response(answered.error, answered.headers)
+                ending = f"refused {answered.status}"
+                return fault_response(answered)
             except ClientError as error:
                 ending = f"refused {error.status}"
                 return error_response(error)

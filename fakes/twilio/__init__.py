@@ -2,13 +2,14 @@
 
 from fakes.twilio.caller import CallEnd, Pace, StreamCaller, StreamDriver
 from fakes.twilio.media_stream import MediaStream, StreamError, StreamIds
-from fakes.twilio.phone import AnyStream, Line, Phone, PhoneCall, line_for
+from fakes.twilio.phone import Answer, AnyStream, Line, Phone, PhoneCall, line_for
 from fakes.twilio.relay import ConversationRelay
 from fakes.twilio.rest import TwilioRest
 from fakes.twilio.signature import signature
 from fakes.twilio.twiml import TwimlError
 
 __all__ = [
+    "Answer",
     "AnyStream",
     "CallEnd",
     "ConversationRelay",

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import openai
 import psutil
 import pytest
 
@@ -115,3 +116,45 @@ def test_scenarios_are_listed(leakline: Leakline) -> None:
     done = leakline("scenarios")
     assert done.returncode == 0
     assert "two_burgers" in done.stdout
+
+
+def test_fakes_come_up_with_an_environment_and_serve(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness.cli", "fakes", "up", "--fault", "status(code=503)@models x1"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(6)]
+        environment = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
+        client = openai.OpenAI(
+            api_key=environment["OPENAI_API_KEY"], base_url=environment["OPENAI_BASE_URL"], max_retries=1
+        )
+        with client:
+            assert next(iter(client.models.list())).id == "gpt-realtime"
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--scenario", "nope"), "scenario: expected one of"),
+        (("--fault", "boom"), "fault: expected NAME"),
+        (("--speed", "0"), "speed: expected"),
+        (("--openai-port", "70000"), "port: cannot listen"),
+    ],
+)
+def test_fakes_that_cannot_come_up_say_why(leakline: Leakline, arguments: tuple[str, ...], message: str) -> None:
+    done = leakline("fakes", "up", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

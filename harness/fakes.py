@@ -1,0 +1,137 @@
+"""Both fakes together, for development and tests: a model that follows a scenario, a telephone that plays it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import count
+
+from fakes.faults import FaultPlan, Rule
+from fakes.ledger import Ledger
+from fakes.openai import OpenAIServer
+from fakes.twilio import (
+    Answer,
+    AnyStream,
+    CallEnd,
+    Line,
+    Pace,
+    Phone,
+    PhoneCall,
+    StreamCaller,
+    StreamIds,
+    TwilioRest,
+    line_for,
+)
+from harness.call import ScriptedCall
+from scenarios.scenario import Scenario
+
+API_KEY = "sk-leakline-fake-key"
+"""What a server is given as OPENAI_API_KEY. Not a secret: only the fake takes it."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One call that a `Telephone` made, and how it went."""
+
+    end: CallEnd
+    """How its stream ended; `refused` when there was none."""
+    failure: str
+    """Why it did not go as scripted; empty when it did."""
+    heard_s: float
+    """Seconds of audio that the caller heard."""
+    problems: tuple[str, ...] = ()
+    """What Twilio would have put into its debugger."""
+
+
+class Telephone:
+    """Makes scripted calls to a server, by its voice webhook (`http://`) or straight to its stream (`ws://`)."""
+
+    def __init__(self, ledger: Ledger, *, pace: Pace | None = None, line: Line | None = None) -> None:
+        self._ledger = ledger
+        self._pace = pace or Pace()
+        self._line = line or Line()
+        self._numbers = count(1)
+
+    async def call(self, url: str, scenario: Scenario, *, digits: tuple[str, ...] = ()) -> Placed:
+        """Make one call and stay on the line to its end. `digits` are pressed at each `Gather`."""
+        call = self.caller(scenario)
+        if url.startswith("ws"):
+            stream = StreamCaller(url, self._ledger, pace=self._pace)
+            return placed(call, await stream.call(call, call.stream.ids.call_sid))
+        phone = Phone(url, self._ledger, line=self._line, pace=self._pace, digits=digits)
+        return by_webhook(call, await phone.call(answering(call), call.stream.ids))
+
+    def caller(self, scenario: Scenario) -> ScriptedCall:
+        """A new caller with SIDs of its own."""
+        return ScriptedCall(scenario, StreamIds.numbered(next(self._numbers)), speed=self._pace.speed)
+
+
+def answering(call: ScriptedCall) -> Answer:
+    """`call` as the person who speaks on whatever stream the TwiML asks for."""
+
+    def answer(stream: AnyStream) -> ScriptedCall:
+        call.stream = line_for(stream, call.stream.ids)
+        return call
+
+    return answer
+
+
+def by_webhook(call: ScriptedCall, made: PhoneCall) -> Placed:
+    """How a call by the voice webhook went."""
+    call.problems += made.problems
+    if made.streams:
+        return placed(call, made.streams[0])
+    reason = "; ".join(made.problems) or f"the TwiML opened no stream ({made.status})"
+    return placed(call, CallEnd("refused", reason))
+
+
+def placed(call: ScriptedCall, end: CallEnd) -> Placed:
+    """How a call went, from both ends."""
+    if end.kind == "refused":
+        call.failure = f"refused: {end.detail}"
+    elif end.kind == "server":
+        call.ended_by_server(end.detail)
+    return Placed(end, call.failure, call.stream.heard_s, tuple(call.problems))
+
+
+@dataclass(frozen=True)
+class Fakes:
+    """Both fakes, running."""
+
+    openai: OpenAIServer
+    twilio: TwilioRest
+    telephone: Telephone
+    ledger: Ledger
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a server needs in its environment to talk to them."""
+        return {
+            "OPENAI_API_KEY": API_KEY,
+            "OPENAI_BASE_URL": self.openai.base_url,
+            "OPENAI_REALTIME_URL": self.openai.realtime_url,
+            "TWILIO_ACCOUNT_SID": self.twilio.line.account_sid,
+            "TWILIO_AUTH_TOKEN": self.twilio.line.auth_token,
+            "TWILIO_API_URL": self.twilio.url,
+        }
+
+
+@asynccontextmanager
+async def running(
+    scenario: Scenario,
+    *,
+    speed: float = 1.0,
+    faults: Iterable[Rule] = (),
+    openai_port: int = 0,
+    twilio_port: int = 0,
+) -> AsyncIterator[Fakes]:
+    """Both fakes for the length of a `with`. Raises OSError when a port is taken."""
+    ledger, pace = Ledger(), Pace(speed)
+    telephone = Telephone(ledger, pace=pace)
+    openai = OpenAIServer(scenario.model_script, ledger, speed=speed, faults=FaultPlan(faults), port=openai_port)
+    twilio = TwilioRest(
+        lambda stream: answering(telephone.caller(scenario))(stream), ledger, pace=pace, port=twilio_port
+    )
+    async with openai, twilio:
+        yield Fakes(openai, twilio, telephone, ledger)
