@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
+import orjson
 from aiohttp import WSMsgType, web
 
 from fakes.faults import Fault, FaultPlan, Gone, Point
@@ -92,24 +92,26 @@ class RealtimeShell:
             await self._send(self._session.start())
 
     async def _speak(self) -> None:
+        loop = asyncio.get_running_loop()
         while not self._muted:
             self._changed.clear()
             wake_at = self._session.wake_at
-            wait_s = None if wake_at is None else (wake_at - self._now()) / self._speed
-            if wait_s is None or wait_s > 0:
-                try:
-                    await asyncio.wait_for(self._changed.wait(), wait_s)
-                except TimeoutError:
-                    pass
-                else:
-                    continue
-            await self._send(self._session.advance(self._now()))
+            if wake_at is None:
+                await self._changed.wait()
+                continue
+            # A timer that sets the event: asyncio.wait_for would make a task for every delta.
+            timer = loop.call_later(max(0.0, (wake_at - self._now()) / self._speed), self._changed.set)
+            await self._changed.wait()
+            timer.cancel()
+            events = self._session.advance(self._now())
+            if events:
+                await self._send(events)
 
     async def _send(self, events: Iterable[Event]) -> None:
         # Two tasks send; the lock is fair, so what was decided first goes out first.
         async with self._in_order:
             for event in events:
-                text = json.dumps(event)
+                text = orjson.dumps(event).decode()
                 fault = self._faults.draw(ENDPOINT, "event", event["type"])
                 if self._muted or (fault is not None and not await self._strike(fault, text.encode())):
                     continue

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from copy import deepcopy
 from typing import Any
+
+import orjson
 
 from fakes.audio import SAMPLE_RATE
 from fakes.openai.errors import ClientError
@@ -60,8 +61,8 @@ def default_session(session_id: str, model: str, expires_at: int) -> dict[str, A
 def parse_event(message: str | bytes) -> dict[str, Any]:
     """The client event in `message`: a JSON object with a `type`."""
     try:
-        event = json.loads(message)
-    except (ValueError, RecursionError):
+        event = orjson.loads(message)
+    except ValueError:
         raise ClientError("We could not parse the JSON body of your request.", code="invalid_json") from None
     if not isinstance(event, dict):
         raise ClientError("Invalid type: expected an object.", code="invalid_type")

@@ -7,6 +7,7 @@ The service's model of speech is not public; ours maps the loudness of each 20 m
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,14 +30,19 @@ class VadEvent:
 
 def loudness(samples: Pcm) -> float:
     """Loudness of `samples` from 0.0 (-60 dBFS and below) to 1.0 (-10 dBFS and above)."""
+    power = _power(samples)
+    if power < 1.0:
+        return 0.0
+    dbfs = 10 * math.log10(power / 32768.0**2)
+    return min(1.0, max(0.0, (dbfs - _FLOOR_DBFS) / _RANGE_DB))
+
+
+def _power(samples: Pcm) -> float:
+    """Mean square of `samples`."""
     if not len(samples):
         return 0.0
     wide = samples.astype(np.float32)
-    power = float(np.dot(wide, wide)) / len(wide)
-    if power < 1.0:
-        return 0.0
-    dbfs = 10 * np.log10(power / 32768.0**2)
-    return float(min(1.0, max(0.0, (dbfs - _FLOOR_DBFS) / _RANGE_DB)))
+    return float(np.dot(wide, wide)) / len(wide)
 
 
 class ServerVad:
