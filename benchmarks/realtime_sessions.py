@@ -17,6 +17,7 @@ import platform
 import sys
 import time
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from multiprocessing.connection import Connection
 
 import aiohttp
@@ -124,7 +125,7 @@ def main() -> None:
     url = ours.recv()
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"uvloop {uvloop.__version__}\n"
+        f"uvloop {version('uvloop')}\n"
     )
     print(f"{'sessions':>8} {'deltas/s':>11} {'late appends':>13} {'server':>11} {'p50 ms':>10} {'p99 ms':>10}")
     try:

@@ -59,8 +59,8 @@ class RealtimeShell:
         self._speed = speed
         self._faults = faults
         self._refuse = refuse
-        self._clock = asyncio.get_running_loop().time
-        self._changed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._waiter: asyncio.Future[None] | None = None
         self._in_order = asyncio.Lock()
         self._muted = False
         self._faulted = False
@@ -75,8 +75,8 @@ class RealtimeShell:
                     self._moved(len(message.data), 0)
                     before = self._session.wake_at
                     answer = self._session.receive(message.data, self._now())
-                    if self._session.wake_at != before:
-                        self._changed.set()
+                    if self._session.wake_at != before and self._waiter is not None:
+                        _finish(self._waiter)
                     if answer:
                         await self._send(answer)
         finally:
@@ -92,20 +92,26 @@ class RealtimeShell:
             await self._send(self._session.start())
 
     async def _speak(self) -> None:
-        loop = asyncio.get_running_loop()
         while not self._muted:
-            self._changed.clear()
-            wake_at = self._session.wake_at
-            if wake_at is None:
-                await self._changed.wait()
-                continue
-            # A timer that sets the event: asyncio.wait_for would make a task for every delta.
-            timer = loop.call_later(max(0.0, (wake_at - self._now()) / self._speed), self._changed.set)
-            await self._changed.wait()
-            timer.cancel()
+            await self._until(self._session.wake_at)
             events = self._session.advance(self._now())
             if events:
                 await self._send(events)
+
+    async def _until(self, wake_at: float | None) -> None:
+        """Wait until `wake_at`, or until it has changed.
+
+        A future and a timer, in place of asyncio.wait_for on an Event: this is waited on for every delta.
+        """
+        waiter = self._waiter = self._loop.create_future()
+        timer = None
+        if wake_at is not None:
+            timer = self._loop.call_later(max(0.0, (wake_at - self._now()) / self._speed), _finish, waiter)
+        try:
+            await waiter
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     async def _send(self, events: Iterable[Event]) -> None:
         # Two tasks send; the lock is fair, so what was decided first goes out first.
@@ -148,4 +154,9 @@ class RealtimeShell:
         await self._socket.close(code=code, message=reason.encode())
 
     def _now(self) -> float:
-        return self._clock() * self._speed
+        return self._loop.time() * self._speed
+
+
+def _finish(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

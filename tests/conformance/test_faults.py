@@ -263,7 +263,7 @@ def test_one_event_can_be_garbled() -> None:
             return wrong
 
     (garbled,), _ = session(work, Rule(Malformed(), on="realtime", at="response.created", times=1))
-    assert garbled.startswith('{"type": "response.created"')
+    assert garbled.startswith('{"type":"response.created"')
 
 
 def test_a_server_that_reads_slowly_makes_its_client_wait() -> None:
