@@ -1,16 +1,19 @@
-# `make demo` and `make test` need Python >= 3.11 alone: they make .venv themselves.
+# `make demo` and `make test` need Python >= 3.11 alone: they make their virtual environments themselves.
+# Node >= 20 is used where there is one.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+SUTS := .venv-suts/.installed
+NODE := tests/suts/node/node_modules/.installed
 
 .PHONY: demo test check benchmark clean
 
 demo: $(INSTALLED)
 	$(BIN)/leakline soak
 
-test: check
+test: check $(SUTS) $(if $(shell command -v npm),$(NODE))
 	$(BIN)/pytest
 
 check: $(INSTALLED)
@@ -27,5 +30,15 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# Real frameworks for the conformance tests, apart from leakline's own packages as a server's are.
+$(SUTS): tests/suts/requirements.txt
+	$(PYTHON) -m venv .venv-suts
+	.venv-suts/bin/python -m pip install --quiet --requirement tests/suts/requirements.txt
+	touch $@
+
+$(NODE): tests/suts/node/package.json
+	cd tests/suts/node && npm install --no-package-lock --no-audit --no-fund --loglevel=error
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-suts tests/suts/node/node_modules runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

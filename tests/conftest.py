@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -14,6 +16,36 @@ pytest_plugins = ["pytester"]
 
 SUTS = Path(__file__).parent / "suts"
 SHORT = {"cycles": 48, "warmup": 8, "concurrency": 4}
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def missing(what: str, how: str) -> NoReturn:
+    """Skip for a part that this machine lacks, saying how to get it; in CI that is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what} is missing, and CI must have it: {how}")
+    pytest.skip(f"{what} is missing: {how}")
+
+
+@pytest.fixture
+def suts_python() -> str:
+    """The interpreter of the virtual environment that real frameworks are installed in."""
+    python = ROOT / ".venv-suts" / "bin" / "python"
+    if not (python.parent.parent / ".installed").exists():
+        missing("the frameworks' virtual environment", "make .venv-suts/.installed")
+    return str(python)
+
+
+@pytest.fixture
+def node_modules() -> Path:
+    """The folder of the Node clients, with their packages installed."""
+    if shutil.which("node") is None:
+        missing("Node.js", "install Node.js 20 or newer")
+    folder = SUTS / "node"
+    if not (folder / "node_modules" / "openai").is_dir():
+        missing("the Node clients' packages", "make tests/suts/node/node_modules/.installed")
+    return folder
 
 
 @pytest.fixture

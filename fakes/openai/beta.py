@@ -162,9 +162,14 @@ class BetaSession:
 
 def _item_out(item: Event) -> Event:
     content = item.get("content")
-    if not isinstance(content, list):
-        return item
-    return {**item, "content": [{**c, "type": _OLD_CONTENT.get(c.get("type"), c.get("type"))} for c in content]}
+    return {**item, "content": [_part_out(part) for part in content]} if isinstance(content, list) else item
+
+
+def _part_out(part: object) -> object:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if not isinstance(part, dict) or not isinstance(kind, str):
+        return part  # what the client put there itself
+    return {**part, "type": _OLD_CONTENT.get(kind, kind)}
 
 
 def _modalities(old: object) -> list[str]:
@@ -176,12 +181,12 @@ def _old_modalities(new: list[str]) -> list[str]:
 
 
 def _format(name: str, value: object) -> dict[str, Any]:
-    if value not in _FORMATS:
+    if not isinstance(value, str) or value not in _FORMATS:
         known = ", ".join(f"'{old}'" for old in _FORMATS)
         raise ClientError(
             f"Invalid value: {value!r}. Supported values are: {known}.", code="invalid_value", param=f"session.{name}"
         )
-    return {"type": _FORMATS[str(value)]} | ({"rate": 24_000} if value == "pcm16" else {})
+    return {"type": _FORMATS[value]} | ({"rate": 24_000} if value == "pcm16" else {})
 
 
 def _temperature(value: object) -> float:

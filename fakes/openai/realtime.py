@@ -51,6 +51,7 @@ class RealtimeSession:
         self._vad = ServerVad()
         self._speech_item_id: str | None = None
         self._buffered_ms = 0.0
+        self._idle_from_ms = 0.0
         self._response: Response | None = None
         self._handlers: dict[str, Callable[[Event, float], list[Event]]] = {
             "session.update": self._session_update,
@@ -137,7 +138,22 @@ class RealtimeSession:
             for change in self._vad.push(decode(audio, fmt), SAMPLE_RATE[fmt]):
                 heard = self._speech_started if change.kind == "started" else self._speech_stopped
                 events += heard(change.at_ms, detection, now)
+            events += self._idle(detection, now)
         return events
+
+    def _idle(self, detection: dict[str, Any], now: float) -> list[Event]:
+        """After `idle_timeout_ms` without speech or response, the model speaks up by itself."""
+        limit_ms = detection.get("idle_timeout_ms")
+        if self._vad.speaking or self._response is not None:
+            self._idle_from_ms = self._vad.position_ms
+        quiet_ms = self._vad.position_ms - self._idle_from_ms
+        if limit_ms is None or quiet_ms < limit_ms:
+            return []
+        item_id = self._ids.id("item")
+        span = {"audio_start_ms": int(self._idle_from_ms), "audio_end_ms": int(self._vad.position_ms)}
+        self._idle_from_ms = self._vad.position_ms
+        triggered = self._ids.event("input_audio_buffer.timeout_triggered", **span, item_id=item_id)
+        return [triggered, *self._committed(item_id), *self._begin_response({}, now)]
 
     def _speech_started(self, at_ms: int, detection: dict[str, Any], _now: float) -> list[Event]:
         item_id = self._speech_item_id = self._ids.id("item")
@@ -182,13 +198,23 @@ class RealtimeSession:
         transcript = next(self._hears, "")
         if self._session["audio"]["input"].get("transcription") is not None:
             content["transcript"] = transcript
-            kind = "conversation.item.input_audio_transcription"
-            place = {"item_id": item_id, "content_index": 0}
-            if transcript:
-                events.append(self._ids.event(f"{kind}.delta", **place, delta=transcript))
-            usage = {"type": "duration", "seconds": 1.0}
-            events.append(self._ids.event(f"{kind}.completed", **place, transcript=transcript, usage=usage))
+            events += self._transcription(item_id, transcript)
         return events
+
+    def _transcription(self, item_id: str, transcript: str | None) -> list[Event]:
+        kind = "conversation.item.input_audio_transcription"
+        place = {"item_id": item_id, "content_index": 0}
+        if transcript is None:
+            error = {
+                "type": "server_error",
+                "code": "audio_unintelligible",
+                "message": "The audio could not be transcribed.",
+                "param": None,
+            }
+            return [self._ids.event(f"{kind}.failed", **place, error=error)]
+        usage = {"type": "duration", "seconds": 1.0}
+        deltas = [self._ids.event(f"{kind}.delta", **place, delta=transcript)] if transcript else []
+        return [*deltas, self._ids.event(f"{kind}.completed", **place, transcript=transcript, usage=usage)]
 
     def _clear(self, _event: Event, _now: float) -> list[Event]:
         self._buffered_ms = 0.0

@@ -50,8 +50,8 @@ class ModelScript:
 
     turns: tuple[Turn, ...] = ()
     """Realtime responses in order; each session starts from the first."""
-    hears: tuple[str, ...] = ()
-    """Transcripts of the caller's turns in order, for sessions that ask for input transcription."""
+    hears: tuple[str | None, ...] = ()
+    """Transcripts of the caller's turns in order, where transcription is asked for; None is one that fails."""
     chat: tuple[str | Turn, ...] = ("OK.",)
     """Replies of chat completions and responses, in order and then from the first again; text is a turn too."""
     first_byte_s: float = 0.2

@@ -185,6 +185,8 @@ class OpenAIServer:
                 fields.setdefault(name, []).append(value)
         asked = transcription.transcription_request(fields, file)
         text = next(self._hears)
+        if text is None:
+            raise ClientError("Audio file might be corrupted or unsupported", code="invalid_value", param="file")
         await self._think()
         if asked.stream:
             return await exchange.sse(transcription.stream(asked, text))

@@ -108,7 +108,7 @@ def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 def _check_format(side: object, param: str) -> None:
     fmt = side.get("format") if isinstance(side, dict) else None
     kind = fmt.get("type") if isinstance(fmt, dict) else None
-    if kind not in SAMPLE_RATE:
+    if not isinstance(kind, str) or kind not in SAMPLE_RATE:
         raise ClientError(
             f"Invalid value: {kind!r}. Supported values are: " + ", ".join(f"'{name}'" for name in SAMPLE_RATE),
             code="invalid_value",
@@ -133,6 +133,7 @@ def vad_settings(session: dict[str, Any]) -> tuple[float, int, int]:
         ("threshold", 0.5, 1.0),
         ("prefix_padding_ms", 300, 10_000),
         ("silence_duration_ms", 500, 10_000),
+        ("idle_timeout_ms", 0, 30_000),
     ):
         value = detection.get(name, default)
         value = default if value is None else value

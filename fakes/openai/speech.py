@@ -74,7 +74,7 @@ def speech_request(body: object) -> SpeechRequest:
             param="input",
         )
     fmt = body.get("response_format", "mp3")
-    if fmt not in CONTENT_TYPES:
+    if not isinstance(fmt, str) or fmt not in CONTENT_TYPES:
         known = ", ".join(f"'{name}'" for name in CONTENT_TYPES)
         raise ClientError(
             f"Invalid value: {fmt!r}. Supported values are: {known}.", code="invalid_value", param="response_format"

@@ -1,3 +1,4 @@
+import tracemalloc
 from itertools import count
 
 from fakes.ledger import Ledger
@@ -25,10 +26,24 @@ def test_the_first_ending_counts() -> None:
 def test_memory_is_bounded_over_many_calls() -> None:
     ledger = Ledger(keep=10, clock=lambda: next(times))
     times = count(0.0)
-    for _ in range(1000):
-        ledger.closed(ledger.opened("twilio", "media-stream", "peer"), "caller hung up")
+
+    def calls(number: int) -> int:
+        for call in range(number):
+            stream = ledger.opened("twilio", "media-stream", "peer", call=f"CA{call}")
+            session = ledger.opened("openai", "realtime", "peer")
+            ledger.moved(session, received=1)
+            ledger.closed(session, "closed 1000")
+            ledger.closed(stream, "caller hung up")
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        after_few = calls(100)
+        assert calls(100_000) - after_few < 10_000
+    finally:
+        tracemalloc.stop()
     assert len(ledger.ended()) == 10
-    assert ledger.seen("media-stream") == 1000
+    assert ledger.seen("media-stream") == 100_100
     assert len(ledger.to_json()["ended"]) == 10
 
 

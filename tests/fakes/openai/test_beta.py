@@ -3,6 +3,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from openai.types.beta.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 
@@ -116,6 +118,31 @@ def test_text_and_function_calls_have_the_old_names() -> None:
 def test_mistakes_name_the_parameter(session: dict[str, Any], param: str) -> None:
     (error,) = Client().send("session.update", session=session, event_id="mine")
     assert (error["type"], error["error"]["param"], error["error"]["event_id"]) == ("error", param, "mine")
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+_SESSION = st.dictionaries(
+    st.sampled_from(["modalities", "voice", "input_audio_format", "temperature", "turn_detection", "tools", "model"]),
+    _JSON,
+    max_size=4,
+)
+_ITEM = st.fixed_dictionaries({"type": st.just("message")}, optional={"content": _JSON, "role": _JSON, "id": _JSON})
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(_SESSION | _JSON, max_size=3), st.lists(_ITEM | _JSON, max_size=3))
+def test_no_message_breaks_a_beta_session(sessions: list[Any], items: list[Any]) -> None:
+    machine = BetaSession(RealtimeSession(SCRIPT, model="m"))
+    messages = [{"type": "session.update", "session": session} for session in sessions]
+    messages += [{"type": "conversation.item.create", "item": item} for item in items]
+    messages += [{"type": "response.create", "response": item} for item in items]
+    for message in messages:
+        json.dumps(machine.receive(json.dumps(message), 0.0))
+    json.dumps(machine.advance(100.0))
 
 
 def test_what_is_no_event_is_an_error() -> None:

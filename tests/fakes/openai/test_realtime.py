@@ -1,6 +1,6 @@
 import base64
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -184,6 +184,68 @@ def test_manual_turns_commit_without_a_response() -> None:
     assert kinds(client.send("input_audio_buffer.commit"))[0] == "input_audio_buffer.committed"
     assert error_of(client.send("input_audio_buffer.commit"))["code"] == "input_audio_buffer_commit_empty"
     assert kinds(client.send("input_audio_buffer.clear")) == ["input_audio_buffer.cleared"]
+
+
+def test_a_transcription_can_fail_and_the_turn_goes_on() -> None:
+    client = Client(ModelScript(hears=(None,)))
+    client.use_phone_audio(transcription={"model": "whisper-1"})
+    heard = client.speak(audio.speech(0.6), audio.SILENCE_FRAME * 30)
+    (failed,) = [e for e in heard if e["type"].endswith("transcription.failed")]
+    assert failed["error"]["code"] == "audio_unintelligible"
+    assert client.wait()[-1]["response"]["status"] == "completed"
+
+
+def test_a_caller_who_says_nothing_is_spoken_to() -> None:
+    client = Client()
+    client.use_phone_audio(turn_detection={"type": "server_vad", "idle_timeout_ms": 1000})
+    assert client.speak(audio.SILENCE_FRAME * 49) == []
+    events = client.speak(audio.SILENCE_FRAME)
+    assert kinds(events)[0] == "input_audio_buffer.timeout_triggered"
+    assert (events[0]["audio_start_ms"], events[0]["audio_end_ms"]) == (0, 1000)
+    assert "response.created" in kinds(events)
+    assert client.speak(audio.SILENCE_FRAME * 10) == []  # while the model speaks nobody is idle
+
+
+OUT_OF_SCOPE = {
+    "conversation.created": "sent in the beta dialect alone (test_beta.py)",
+    "conversation.item.created": "sent in the beta dialect alone (test_beta.py)",
+    "conversation.item.input_audio_transcription.segment": "of diarising models in transcription sessions",
+    "input_audio_buffer.dtmf_event_received": "SIP only",
+    "output_audio_buffer.started": "WebRTC and SIP only",
+    "output_audio_buffer.stopped": "WebRTC and SIP only",
+    "output_audio_buffer.cleared": "WebRTC and SIP only",
+    "mcp_list_tools.in_progress": "the service calls MCP servers; the fake has none to call",
+    "mcp_list_tools.completed": "as above",
+    "mcp_list_tools.failed": "as above",
+    "response.mcp_call_arguments.delta": "as above",
+    "response.mcp_call_arguments.done": "as above",
+    "response.mcp_call.in_progress": "as above",
+    "response.mcp_call.completed": "as above",
+    "response.mcp_call.failed": "as above",
+}
+
+
+def test_every_event_of_the_sdk_is_sent_here_or_said_to_be_out_of_scope() -> None:
+    union, *_ = get_args(RealtimeServerEvent)
+    every = {get_args(event.model_fields["type"].annotation)[0] for event in get_args(union)}
+    sent: set[str] = set()
+    check = Client.check
+
+    def remember(self: Client, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        sent.update(kinds(events))
+        return check(self, events)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Client, "check", remember)
+        test_a_whole_server_vad_turn_has_the_events_of_the_service_in_order()
+        test_function_calls_follow_what_is_said()
+        test_text_sessions_get_text()
+        test_manual_turns_commit_without_a_response()
+        test_items_can_be_placed_read_truncated_and_deleted()
+        test_a_transcription_can_fail_and_the_turn_goes_on()
+        test_a_caller_who_says_nothing_is_spoken_to()
+    assert sent | OUT_OF_SCOPE.keys() == every
+    assert not sent & OUT_OF_SCOPE.keys()
 
 
 def test_items_can_be_placed_read_truncated_and_deleted() -> None:
