@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
 
 from aiohttp import web
 
@@ -35,17 +33,6 @@ class Exchange:
         self._faults = faults
         self._refuse = refuse
 
-    async def body(self) -> Any:
-        """The request's body as JSON. Raises ClientError."""
-        try:
-            return json.loads(await self.request.read())
-        except (ValueError, RecursionError):
-            raise ClientError("We could not parse the JSON body of your request.", code="invalid_json") from None
-
-    async def json(self, answer: object) -> web.StreamResponse:
-        """Answer with an object."""
-        return await self.whole(json.dumps(answer).encode(), "application/json")
-
     async def whole(self, body: bytes, content_type: str) -> web.StreamResponse:
         """Answer with a whole body."""
         fault = self._faults.draw(self.endpoint, "response")
@@ -56,11 +43,6 @@ class Exchange:
         if not fault.replaces:
             await response.write(body)
         return response
-
-    async def sse(self, events: Iterable[object], *, done: bool = False, named: bool = False) -> web.StreamResponse:
-        """Answer with server-sent events; `done` ends them with `[DONE]`, `named` gives each its event line."""
-        texts = (_sse(event, named=named) for event in events)
-        return await self.stream((*texts, b"data: [DONE]\n\n") if done else texts, "text/event-stream; charset=utf-8")
 
     async def stream(self, chunks: Iterable[bytes], content_type: str) -> web.StreamResponse:
         """Answer piece by piece."""
@@ -164,8 +146,3 @@ def service_headers() -> dict[str, str]:
         headers[f"x-ratelimit-remaining-{name}"] = str(limit - 1)
         headers[f"x-ratelimit-reset-{name}"] = reset
     return headers
-
-
-def _sse(event: object, *, named: bool) -> bytes:
-    name = f"event: {event['type']}\n" if named and isinstance(event, dict) else ""
-    return f"{name}data: {json.dumps(event)}\n\n".encode()

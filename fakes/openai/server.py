@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
-from itertools import count, cycle
 from time import time
 
 from aiohttp import web
 
 from fakes.faults import Answered, FaultPlan, Gone
 from fakes.ledger import Ledger
-from fakes.openai import catalog, chat, responses, speech, transcription
-from fakes.openai.answer import answer
+from fakes.openai.api import POSTS, Api, endpoint_of
 from fakes.openai.beta import BetaSession
 from fakes.openai.errors import ClientError
 from fakes.openai.exchange import (
     Exchange,
-    Handler,
     endpoint,
     error_response,
     fault_response,
@@ -67,25 +64,15 @@ class OpenAIServer:
         self._ledger = ledger
         self._speed = speed
         self._faults = faults or FaultPlan()
-        self._numbers = count(1)
-        self._replies = cycle(script.chat)
-        self._hears = cycle(script.hears or ("",))
-        posts = {
-            "chat/completions": self._chat,
-            "responses": self._responses,
-            "audio/transcriptions": self._transcriptions,
-            "audio/speech": self._speech,
-            "embeddings": self._embeddings,
-            "realtime/client_secrets": self._client_secrets,
-        }
+        self._api = Api(script)
         self._server = HttpServer(
             [
                 web.get("/v1/realtime", self._realtime),
-                *(web.post(f"/v1/{path}", self._route(path.replace("/", "."), posts[path])) for path in posts),
-                web.get("/v1/models", self._route("models", self._models)),
-                web.get("/v1/models/{name}", self._route("models", self._model)),
+                *(web.post(f"/v1/{path}", self._route(endpoint_of("POST", path))) for path in POSTS),
+                web.get("/v1/models", self._route("models")),
+                web.get("/v1/models/{name}", self._route("models")),
                 web.get("/_leakline/ledger", self._read_ledger),
-                web.route("*", "/{path:.*}", self._route("unknown", self._unknown)),
+                web.route("*", "/{path:.*}", self._route("unknown")),
             ],
             host=host,
             port=port,
@@ -111,8 +98,8 @@ class OpenAIServer:
     async def __aexit__(self, *_: object) -> None:
         await self._server.stop()
 
-    def _route(self, name: str, handler: Handler) -> Route:
-        return endpoint(name, handler, ledger=self._ledger, faults=self._faults, refuse=self._refuse)
+    def _route(self, name: str) -> Route:
+        return endpoint(name, self._answer, ledger=self._ledger, faults=self._faults, refuse=self._refuse)
 
     async def _refuse(self, seconds: float) -> None:
         await self._server.refuse(seconds)
@@ -136,7 +123,7 @@ class OpenAIServer:
                 return web.Response()
             await socket.prepare(request)
             session = RealtimeSession(
-                self._script, model=model, number=next(self._numbers), expires_at=int(time()) + SESSION_S
+                self._script, model=model, number=self._api.number(), expires_at=int(time()) + SESSION_S
             )
             machine = BetaSession(session) if _is_beta(request) else session
             shell = RealtimeShell(
@@ -153,78 +140,18 @@ class OpenAIServer:
             self._ledger.closed(entry, ending)
         return socket
 
-    async def _chat(self, exchange: Exchange) -> web.StreamResponse:
-        asked = chat.chat_request(await exchange.body())
-        said = answer(next(self._replies), asked.wish)
-        number, created = next(self._numbers), int(time())
-        await self._think()
-        if asked.stream:
-            return await exchange.sse(chat.chunks(asked, said, number=number, created=created), done=True)
-        return await exchange.json(chat.completion(asked, said, number=number, created=created))
-
-    async def _responses(self, exchange: Exchange) -> web.StreamResponse:
-        asked = responses.responses_request(await exchange.body())
-        said = answer(next(self._replies), asked.wish)
-        number, created = next(self._numbers), int(time())
-        await self._think()
-        if asked.stream:
-            return await exchange.sse(responses.stream(asked, said, number=number, created=created), named=True)
-        return await exchange.json(responses.response(asked, said, number=number, created=created))
-
-    async def _transcriptions(self, exchange: Exchange) -> web.StreamResponse:
-        fields: dict[str, list[str]] = {}
-        file = None
-        try:
-            form = await exchange.request.post()
-        except ValueError:
-            raise ClientError("Could not parse multipart form") from None
-        for name, value in form.items():
-            if isinstance(value, web.FileField):
-                file = (value.filename, value.file.read()) if name == "file" else file
-            elif isinstance(value, str):
-                fields.setdefault(name, []).append(value)
-        asked = transcription.transcription_request(fields, file)
-        text = next(self._hears)
-        if text is None:
-            raise ClientError("Audio file might be corrupted or unsupported", code="invalid_value", param="file")
-        await self._think()
-        if asked.stream:
-            return await exchange.sse(transcription.stream(asked, text))
-        said = transcription.whole(asked, text)
-        if isinstance(said, str):
-            return await exchange.whole(said.encode(), "text/plain; charset=utf-8")
-        return await exchange.json(said)
-
-    async def _speech(self, exchange: Exchange) -> web.StreamResponse:
-        asked = speech.speech_request(await exchange.body())
-        audio = speech.spoken(asked.seconds, asked.format)
-        await self._think()
-        if asked.sse:
-            return await exchange.sse(speech.sse_events(asked, audio))
-        return await exchange.stream(speech.pieces(audio), speech.CONTENT_TYPES[asked.format])
-
-    async def _embeddings(self, exchange: Exchange) -> web.StreamResponse:
-        return await exchange.json(catalog.embeddings(await exchange.body()))
-
-    async def _client_secrets(self, exchange: Exchange) -> web.StreamResponse:
-        secret = catalog.client_secret(await exchange.body(), number=next(self._numbers), now=int(time()))
-        return await exchange.json(secret)
-
-    async def _models(self, exchange: Exchange) -> web.StreamResponse:
-        return await exchange.json(catalog.models())
-
-    async def _model(self, exchange: Exchange) -> web.StreamResponse:
-        return await exchange.json(catalog.model(exchange.request.match_info["name"]))
+    async def _answer(self, exchange: Exchange) -> web.StreamResponse:
+        request = exchange.request
+        body = await request.read()
+        path = request.path.removeprefix("/v1/").lstrip("/")
+        reply = self._api.reply(request.method, path, body, request.headers.get("Content-Type", ""))
+        await asyncio.sleep(self._script.first_byte_s / self._speed)
+        if reply.streamed:
+            return await exchange.stream(reply.chunks, reply.content_type)
+        return await exchange.whole(reply.body, reply.content_type)
 
     async def _read_ledger(self, _request: web.Request) -> web.StreamResponse:
         return web.json_response(self._ledger.to_json())
-
-    async def _unknown(self, exchange: Exchange) -> web.StreamResponse:
-        request = exchange.request
-        raise ClientError(f"Invalid URL ({request.method} {request.path})", status=404)
-
-    async def _think(self) -> None:
-        await asyncio.sleep(self._script.first_byte_s / self._speed)
 
 
 def _is_beta(request: web.Request) -> bool:
