@@ -65,7 +65,7 @@ def decode(audio: bytes, fmt: AudioFormat) -> Pcm:
     if fmt == "audio/pcm":
         return np.frombuffer(audio, dtype="<i2", count=len(audio) // 2)
     table = _ULAW if fmt == "audio/pcmu" else _ALAW
-    return table[np.frombuffer(audio, dtype=np.uint8)]
+    return table.take(np.frombuffer(audio, dtype=np.uint8))
 
 
 def encode(samples: Pcm, fmt: AudioFormat) -> bytes:

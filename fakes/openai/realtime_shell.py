@@ -62,6 +62,7 @@ class RealtimeShell:
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
         self._in_order = asyncio.Lock()
+        self._received_bytes = self._sent_bytes = 0
         self._muted = False
         self._faulted = False
 
@@ -72,7 +73,7 @@ class RealtimeShell:
             await self._opened()
             async for message in self._socket:
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY) and not self._muted:
-                    self._moved(len(message.data), 0)
+                    self._received_bytes += len(message.data)
                     before = self._session.wake_at
                     answer = self._session.receive(message.data, self._now())
                     if self._session.wake_at != before and self._waiter is not None:
@@ -81,10 +82,15 @@ class RealtimeShell:
                         await self._send(answer)
         finally:
             speaker.cancel()
+            self._tell_bytes()
         if self._faulted:
             return "ended by a fault"
         code = self._socket.close_code
         return "dropped" if code in (None, 1006) else f"closed {code}"
+
+    def _tell_bytes(self) -> None:
+        self._moved(self._received_bytes, self._sent_bytes)
+        self._received_bytes = self._sent_bytes = 0
 
     async def _opened(self) -> None:
         fault = self._faults.draw(ENDPOINT, "open")
@@ -97,6 +103,8 @@ class RealtimeShell:
             events = self._session.advance(self._now())
             if events:
                 await self._send(events)
+            if self._session.wake_at is None:
+                self._tell_bytes()  # once a response, and at the end: not for every frame
 
     async def _until(self, wake_at: float | None) -> None:
         """Wait until `wake_at`, or until it has changed.
@@ -122,7 +130,7 @@ class RealtimeShell:
                 if self._muted or (fault is not None and not await self._strike(fault, text.encode())):
                     continue
                 try:
-                    self._moved(0, len(text))
+                    self._sent_bytes += len(text)
                     await self._socket.send_str(text)
                 except ConnectionError:
                     return  # the client has gone: the receiving side notes how

@@ -6,7 +6,6 @@ would name.
 
 from __future__ import annotations
 
-import base64
 import binascii
 from copy import deepcopy
 from typing import Any
@@ -77,7 +76,7 @@ def audio_of(event: dict[str, Any]) -> bytes:
     if not isinstance(audio, str):
         raise ClientError("Missing required parameter: 'audio'.", code="missing_required_parameter", param="audio")
     try:
-        raw = base64.b64decode(audio, validate=True)
+        raw = binascii.a2b_base64(audio, strict_mode=True)
     except (binascii.Error, ValueError):
         raise ClientError(
             "Invalid 'audio'. Expected base64-encoded audio bytes, but got an invalid value.",
