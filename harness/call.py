@@ -14,7 +14,7 @@ from fakes.twilio.caller import Goodbye
 from fakes.twilio.media_stream import MediaStream, StreamError, StreamIds
 from fakes.twilio.relay import ConversationRelay
 from scenarios.scenario import Scenario
-from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Say, Step
+from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Press, Say, Step
 
 PATIENCE_S = 5.0
 """How long a caller waits for the agent to say something: in call time, and at least this long in real time."""
@@ -58,6 +58,7 @@ class ScriptedCall:
         self._at = -1
         self._frames: list[str] = []
         self._words: str | None = None
+        self._keys: list[str] = []
         self._since = 0.0
         self._heard_before_s = 0.0
         self._expected_s = 0.0
@@ -95,10 +96,12 @@ class ScriptedCall:
         while self.goodbye is None and (self._at < 0 or self._is_done(self._steps[self._at], now)):
             self._go_on(now)
         messages = self.stream.played(now)
+        if self._keys:
+            messages.append(self.stream.dtmf(self._keys.pop(0)))
         if self.goodbye == "stop":
             return [*messages, *self.stream.stop()]
         if self.goodbye is None and isinstance(self.stream, MediaStream):
-            messages.append(self.stream.media(self._frames.pop(0) if self._frames else _SILENCE))
+            messages += self.stream.media(self._frames.pop(0) if self._frames else _SILENCE)
         elif self.goodbye is None and isinstance(self.stream, ConversationRelay) and self._frames:
             # The words take as long to say; they arrive as text when they have been said.
             self._frames.pop()
@@ -123,6 +126,8 @@ class ScriptedCall:
                 self._frames, self._words = list(_spoken(seconds)), transcript
             case Agent(seconds=seconds, transcript=transcript, calls=calls):
                 self._expected_s += seconds if transcript or not calls else 0.0
+            case Press(digits=digits):
+                self._keys = list(digits)
             case HangUp():
                 self.goodbye = "stop"
             case Drop():
@@ -132,6 +137,8 @@ class ScriptedCall:
         match step:
             case Say():
                 return not self._frames
+            case Press():
+                return not self._keys
             case Pause(seconds=seconds):
                 return now - self._since >= seconds - FRAME_S / 2
             case Listen(seconds=seconds):

@@ -11,7 +11,6 @@ from fakes.faults import FaultPlan, Rule
 from fakes.ledger import Ledger
 from fakes.openai import OpenAIServer
 from fakes.twilio import (
-    Answer,
     AnyStream,
     CallEnd,
     Line,
@@ -60,21 +59,18 @@ class Telephone:
             stream = StreamCaller(url, self._ledger, pace=self._pace)
             return placed(call, await stream.call(call, call.stream.ids.call_sid))
         phone = Phone(url, self._ledger, line=self._line, pace=self._pace, digits=digits)
-        return by_webhook(call, await phone.call(answering(call), call.stream.ids))
+
+        return by_webhook(call, await phone.call(lambda stream: on_line(call, stream), call.stream.ids))
 
     def caller(self, scenario: Scenario) -> ScriptedCall:
         """A new caller with SIDs of its own."""
         return ScriptedCall(scenario, StreamIds.numbered(next(self._numbers)), speed=self._pace.speed)
 
 
-def answering(call: ScriptedCall) -> Answer:
-    """`call` as the person who speaks on whatever stream the TwiML asks for."""
-
-    def answer(stream: AnyStream) -> ScriptedCall:
-        call.stream = line_for(stream, call.stream.ids)
-        return call
-
-    return answer
+def on_line(call: ScriptedCall, stream: AnyStream) -> ScriptedCall:
+    """`call` on a line of the kind that the TwiML asks for, with the stream's custom parameters."""
+    call.stream = line_for(stream, call.stream.ids)
+    return call
 
 
 def by_webhook(call: ScriptedCall, made: PhoneCall) -> Placed:
@@ -129,9 +125,12 @@ async def running(
     """Both fakes for the length of a `with`. Raises OSError when a port is taken."""
     ledger, pace = Ledger(), Pace(speed)
     telephone = Telephone(ledger, pace=pace)
-    openai = OpenAIServer(scenario.model_script, ledger, speed=speed, faults=FaultPlan(faults), port=openai_port)
-    twilio = TwilioRest(
-        lambda stream: answering(telephone.caller(scenario))(stream), ledger, pace=pace, port=twilio_port
-    )
+    plan = FaultPlan(faults)
+
+    def pick_up(stream: AnyStream) -> ScriptedCall:
+        return on_line(telephone.caller(scenario), stream)
+
+    openai = OpenAIServer(scenario.model_script, ledger, speed=speed, faults=plan, port=openai_port)
+    twilio = TwilioRest(pick_up, ledger, pace=pace, faults=plan, port=twilio_port)
     async with openai, twilio:
         yield Fakes(openai, twilio, telephone, ledger)

@@ -3,7 +3,7 @@
 from fakes.openai.script import FunctionCall
 from scenarios.library import BUILT_IN, load
 from scenarios.scenario import Scenario, ScenarioError
-from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Say, Step
+from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Press, Say, Step
 
 __all__ = [
     "BUILT_IN",
@@ -13,6 +13,7 @@ __all__ = [
     "HangUp",
     "Listen",
     "Pause",
+    "Press",
     "Say",
     "Scenario",
     "ScenarioError",

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fakes.openai.script import FunctionCall, ModelScript, Turn
-from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Say, Step
+from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Press, Say, Step
+
+_KEYS = "0123456789*#"
 
 MOST_SECONDS = 600.0
 """Longest single step, in seconds of call time."""
@@ -49,6 +51,8 @@ class Scenario:
                 raise ScenarioError(f"{where}: expected a step such as Say(...), found {step!r}")
             if isinstance(step, HangUp | Drop) and number < len(self.steps):
                 raise ScenarioError(f"{where}: {type(step).__name__} must be the last step")
+            if isinstance(step, Press) and (not step.digits or set(step.digits) - set(_KEYS)):
+                raise ScenarioError(f"{where}: Press.digits: expected keys of {_KEYS}, found {step.digits!r}")
             seconds = getattr(step, "seconds", None)
             if seconds is None:
                 continue

@@ -53,6 +53,13 @@ class Pause:
 
 
 @dataclass(frozen=True)
+class Press:
+    """The caller presses keys: `Press("42#")`."""
+
+    digits: str
+
+
+@dataclass(frozen=True)
 class HangUp:
     """The caller hangs up: Twilio sends `stop` and closes the stream."""
 
@@ -62,4 +69,4 @@ class Drop:
     """The caller's connection dies: a TCP reset, no `stop`, no close frame."""
 
 
-Step = Agent | Say | Listen | Pause | HangUp | Drop
+Step = Agent | Say | Listen | Pause | Press | HangUp | Drop

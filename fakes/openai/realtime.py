@@ -71,6 +71,11 @@ class RealtimeSession:
         """The session's id."""
         return str(self._session["id"])
 
+    @property
+    def _answers(self) -> bool:
+        """Whether it is a session that answers, not one that transcribes alone."""
+        return bool(self._session["type"] == "realtime")
+
     def start(self) -> list[Event]:
         """The events that greet a new connection."""
         return [self._ids.event("session.created", session=copy_of(self._session))]
@@ -153,7 +158,7 @@ class RealtimeSession:
         span = {"audio_start_ms": int(self._idle_from_ms), "audio_end_ms": int(self._vad.position_ms)}
         self._idle_from_ms = self._vad.position_ms
         triggered = self._ids.event("input_audio_buffer.timeout_triggered", **span, item_id=item_id)
-        return [triggered, *self._committed(item_id), *self._begin_response({}, now)]
+        return [triggered, *self._committed(item_id), *(self._begin_response({}, now) if self._answers else [])]
 
     def _speech_started(self, at_ms: int, detection: dict[str, Any], _now: float) -> list[Event]:
         item_id = self._speech_item_id = self._ids.id("item")
@@ -166,7 +171,7 @@ class RealtimeSession:
         item_id = self._speech_item_id or self._ids.id("item")
         events = [self._ids.event("input_audio_buffer.speech_stopped", audio_end_ms=at_ms, item_id=item_id)]
         events += self._committed(item_id)
-        if self._response is None and detection.get("create_response") is not False:
+        if self._answers and self._response is None and detection.get("create_response") is not False:
             events += self._begin_response({}, now)
         return events
 
@@ -270,6 +275,8 @@ class RealtimeSession:
                 "Wait until the response is finished before creating a new one.",
                 code="conversation_already_has_active_response",
             )
+        if not self._answers:
+            raise ClientError("A transcription session creates no responses.", code="invalid_value", param="type")
         options = event.get("response") or {}
         if not isinstance(options, dict):
             raise ClientError(

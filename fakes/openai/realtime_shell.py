@@ -9,7 +9,7 @@ from typing import Protocol
 import orjson
 from aiohttp import WSMsgType, web
 
-from fakes.faults import Fault, FaultPlan, Gone, Point
+from fakes.faults import ExpireSession, Fault, FaultPlan, Gone, Point
 from fakes.openai.conversation import Event
 
 ENDPOINT = "realtime"
@@ -39,6 +39,7 @@ class RealtimeShell:
         speed: call seconds per second.
         refuse: stops the server's port from taking connections, for the fault that does.
         moved: told of payload bytes as (received, sent).
+        expires_s: real seconds after which the session comes to its longest duration.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class RealtimeShell:
         faults: FaultPlan,
         refuse: Callable[[float], Awaitable[None]] | None = None,
         moved: Callable[[int, int], None] = lambda _received, _sent: None,
+        expires_s: float = 3600.0,
     ) -> None:
+        self._expires_s = expires_s
         self._moved = moved
         self._transport = transport
         self._socket = socket
@@ -63,12 +66,13 @@ class RealtimeShell:
         self._waiter: asyncio.Future[None] | None = None
         self._in_order = asyncio.Lock()
         self._received_bytes = self._sent_bytes = 0
-        self._muted = False
+        self._muted = self._expired = False
         self._faulted = False
 
     async def run(self) -> str:
         """Serve until the socket ends; returns how it ended."""
         speaker = asyncio.create_task(self._speak())
+        expiry = asyncio.create_task(self._expire())
         try:
             await self._opened()
             async for message in self._socket:
@@ -82,11 +86,20 @@ class RealtimeShell:
                         await self._send(answer)
         finally:
             speaker.cancel()
+            expiry.cancel()
             self._tell_bytes()
+        if self._expired:
+            return "expired"
         if self._faulted:
             return "ended by a fault"
         code = self._socket.close_code
         return "dropped" if code in (None, 1006) else f"closed {code}"
+
+    async def _expire(self) -> None:
+        await asyncio.sleep(self._expires_s)
+        self._expired = True
+        async with self._in_order:
+            await self._strike(ExpireSession(), b"")
 
     def _tell_bytes(self) -> None:
         self._moved(self._received_bytes, self._sent_bytes)

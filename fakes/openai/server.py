@@ -30,7 +30,7 @@ from fakes.openai.session import MAX_APPEND_BYTES
 from fakes.serving import HttpServer, peer_of
 
 SESSION_S = 60 * 60
-"""How long the service lets a session live, in seconds (announced as `expires_at`)."""
+"""How long the service lets a session live, in seconds."""
 
 _CLOSE_S = 2.0
 _MAX_MESSAGE_BYTES = MAX_APPEND_BYTES * 4 // 3 + 64 * 1024
@@ -47,6 +47,7 @@ class OpenAIServer:
         speed: call seconds per second; 10 plays a script in a tenth of its time.
         faults: how it fails.
         tls: serves https and wss with this context.
+        session_s: real seconds that a Realtime session may live, as announced in `expires_at`.
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class OpenAIServer:
         speed: float = 1.0,
         faults: FaultPlan | None = None,
         tls: ssl.SSLContext | None = None,
+        session_s: float = SESSION_S,
     ) -> None:
+        self._session_s = session_s
         self._script = script
         self._ledger = ledger
         self._speed = speed
@@ -123,7 +126,7 @@ class OpenAIServer:
                 return web.Response()
             await socket.prepare(request)
             session = RealtimeSession(
-                self._script, model=model, number=self._api.number(), expires_at=int(time()) + SESSION_S
+                self._script, model=model, number=self._api.number(), expires_at=int(time() + self._session_s)
             )
             machine = BetaSession(session) if _is_beta(request) else session
             shell = RealtimeShell(
@@ -134,6 +137,7 @@ class OpenAIServer:
                 faults=self._faults,
                 refuse=self._refuse,
                 moved=lambda received, sent: self._ledger.moved(entry, received=received, sent=sent),
+                expires_s=self._session_s,
             )
             ending = await shell.run()
         finally:

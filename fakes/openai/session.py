@@ -57,6 +57,19 @@ def default_session(session_id: str, model: str, expires_at: int) -> dict[str, A
     }
 
 
+def transcription_session(session: dict[str, Any]) -> dict[str, Any]:
+    """`session` as a transcription session: it hears and writes down, and never answers."""
+    heard = session["audio"]["input"]
+    return {
+        "type": "transcription",
+        "object": "realtime.transcription_session",
+        "id": session["id"],
+        "expires_at": session["expires_at"],
+        "audio": {"input": heard},
+        "include": None,
+    }
+
+
 def parse_event(message: str | bytes) -> dict[str, Any]:
     """The client event in `message`: a JSON object with a `type`."""
     try:
@@ -152,12 +165,21 @@ def updated_session(session: dict[str, Any], change: object) -> dict[str, Any]:
         raise ClientError(
             "Missing required parameter: 'session'.", code="missing_required_parameter", param="session"
         )
-    if change.get("type") != "realtime":
+    kind = change.get("type")
+    if kind not in ("realtime", "transcription"):
         raise ClientError(
-            f"Invalid value: {change.get('type')!r}. Supported values are: 'realtime'.",
+            f"Invalid value: {kind!r}. Supported values are: 'realtime', 'transcription'.",
             code="invalid_value" if "type" in change else "missing_required_parameter",
             param="session.type",
         )
+    if kind != session["type"]:
+        if kind == "realtime":
+            raise ClientError(
+                "A transcription session cannot become a realtime session.",
+                code="invalid_value",
+                param="session.type",
+            )
+        session = transcription_session(session)
     unknown = sorted(set(change) - set(session) - {"parallel_tool_calls", "reasoning"})
     if unknown:
         raise ClientError(
@@ -167,7 +189,7 @@ def updated_session(session: dict[str, Any], change: object) -> dict[str, Any]:
         )
     merged = _merge(session, change)
     merged["id"] = session["id"]
-    for side in ("input", "output"):
+    for side in session["audio"]:
         config = merged["audio"].get(side) if isinstance(merged["audio"], dict) else None
         _check_format(config, f"session.audio.{side}.format")
     vad_settings(merged)

@@ -17,7 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fakes.audio import FRAME_S, seconds_of
+from fakes.audio import FRAME_S, SILENCE_FRAME, seconds_of
+
+_SILENCE = base64.b64encode(SILENCE_FRAME).decode("ascii")
 
 
 class StreamError(Exception):
@@ -44,6 +46,8 @@ class MediaStream:
 
     ids: StreamIds
     custom_parameters: Mapping[str, str] = field(default_factory=dict)
+    tracks: tuple[str, ...] = ("inbound",)
+    """Which sides of the call are sent: `inbound` is the caller, `outbound` what the caller hears."""
     heard_s: float = 0.0
     """Seconds of audio received from the server so far."""
     cleared_s: float = 0.0
@@ -61,23 +65,28 @@ class MediaStream:
             "accountSid": self.ids.account_sid,
             "streamSid": self.ids.stream_sid,
             "callSid": self.ids.call_sid,
-            "tracks": ["inbound"],
+            "tracks": list(self.tracks),
             "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
             "customParameters": dict(self.custom_parameters),
         }
         return [json.dumps(connected), self._message("start", start=start)]
 
-    def media(self, payload: str) -> str:
-        """One 20 ms frame of the caller's audio; `payload` is base64 mu-law."""
+    def media(self, payload: str) -> list[str]:
+        """One 20 ms frame of each track; `payload` is the caller's, in base64 mu-law, the other side is silent."""
         timestamp_ms = round(self._chunk * FRAME_S * 1000)
         self._chunk += 1
-        media = {
-            "track": "inbound",
-            "chunk": str(self._chunk),
-            "timestamp": str(timestamp_ms),
-            "payload": payload,
-        }
-        return self._message("media", media=media)
+        return [
+            self._message(
+                "media",
+                media={
+                    "track": track,
+                    "chunk": str(self._chunk),
+                    "timestamp": str(timestamp_ms),
+                    "payload": payload if track == "inbound" else _SILENCE,
+                },
+            )
+            for track in self.tracks
+        ]
 
     def dtmf(self, digit: str) -> str:
         """A key that the caller pressed."""

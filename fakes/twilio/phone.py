@@ -25,6 +25,12 @@ _USER_AGENT = "TwilioProxy/1.1"
 AnyStream = twiml.Stream | twiml.ConversationRelay
 """A stream that a TwiML document asks for."""
 
+_TRACKS = {
+    "inbound_track": ("inbound",),
+    "outbound_track": ("outbound",),
+    "both_tracks": ("inbound", "outbound"),
+}
+
 Answer = Callable[[AnyStream], StreamDriver]
 """Gives the caller for a stream."""
 
@@ -33,7 +39,7 @@ def line_for(stream: AnyStream, ids: StreamIds) -> MediaStream | ConversationRel
     """The machine that plays Twilio's end of `stream`, with its custom parameters."""
     if isinstance(stream, twiml.ConversationRelay):
         return ConversationRelay(ids, stream.parameters)
-    return MediaStream(ids, stream.parameters)
+    return MediaStream(ids, stream.parameters, _TRACKS.get(stream.track, ("inbound",)))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from urllib.parse import urlencode, urlsplit
 
 from aiohttp import web
 
+from fakes.faults import Answered, FaultPlan, Gone, Point
 from fakes.ledger import Ledger
 from fakes.serving import HttpServer, peer_of
 from fakes.twilio import twiml
@@ -32,6 +33,9 @@ _OVER = ("completed", "busy", "failed", "no-answer", "canceled")
 _MOST_CALLS = 10_000
 _E164 = re.compile(r"\+[1-9]\d{1,14}|(sip|client|sim):.+")
 _FIRST_NUMBER = 1 << 40  # SIDs of calls made here differ from those of a soak's
+
+
+_CODES = {401: 20003, 403: 20403, 404: 20404, 429: 20429, 503: 20503}
 
 
 class RestError(Exception):
@@ -81,6 +85,8 @@ class TwilioRest:
     ledger: Ledger
     line: Line = field(default_factory=lambda: Line(direction="outbound-api"))
     pace: Pace = field(default_factory=Pace)
+    faults: FaultPlan = field(default_factory=FaultPlan)
+    """How it fails, on the endpoint `rest` at `request`."""
     host: str = "127.0.0.1"
     port: int = 0
     _calls: dict[str, _Record] = field(default_factory=dict)
@@ -126,10 +132,19 @@ class TwilioRest:
             ending = "dropped"
             try:
                 try:
+                    fault = self.faults.draw("rest", "request")
+                    if fault is not None:
+                        await fault.strike(Point(request.transport))
                     self._authenticate(request)
-                    response = await handler(request, {k: str(v) for k, v in (await request.post()).items()})
+                    response = await handler(request, await _form(request))
                 except RestError as error:
                     response = web.json_response(error.body, status=error.status)
+                except Answered as answered:
+                    body = RestError(answered.status, _CODES.get(answered.status, 20500), str(answered)).body
+                    response = web.json_response(body, status=answered.status, headers=answered.headers)
+                except Gone:
+                    ending = "ended by a fault"
+                    return web.Response()  # to nobody: the connection is no more
                 ending = str(response.status)
             finally:
                 self.ledger.closed(entry, ending)
@@ -282,6 +297,13 @@ class TwilioRest:
         }
 
 
+async def _form(request: web.Request) -> dict[str, str]:
+    try:
+        return {name: str(value) for name, value in (await request.post()).items()}
+    except ValueError:
+        raise RestError(400, 20001, "The body is not a form.") from None
+
+
 def _document(form: dict[str, str]) -> tuple[str | None, tuple[twiml.Verb, ...] | None]:
     """(URL, verbs) that a request gives for the call. Raises RestError."""
     if "Twiml" in form:
@@ -325,7 +347,7 @@ def _page(request: web.Request, name: str, rows: list[dict[str, Any]]) -> dict[s
         page, size = int(request.query.get("Page", "0")), int(request.query.get("PageSize", "50"))
     except ValueError:
         raise RestError(400, 20001, "Page and PageSize: expected whole numbers") from None
-    size = min(1000, max(1, size))
+    page, size = max(0, page), min(1000, max(1, size))
     start = page * size
 
     def uri(number: int) -> str:

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import pytest
+import requests
 from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
+from fakes.faults import FaultPlan, Reset, Rule, Status
 from fakes.ledger import Ledger
 from fakes.twilio import AnyStream, Line, Pace, StreamIds, TwilioRest
 from harness.call import ScriptedCall
@@ -32,14 +34,14 @@ class ToTheFake(TwilioHttpClient):  # type: ignore[misc]
         return super().request(method, url.replace("https://api.twilio.com", self._address), *arguments, **options)
 
 
-def use(work: Callable[[Client], T], token: str = "secret") -> tuple[T, Ledger]:
+def use(work: Callable[[Client], T], *rules: Rule, token: str = "secret") -> tuple[T, Ledger]:
     async def main() -> tuple[T, Ledger]:
         ledger = Ledger()
 
         def answer(_stream: AnyStream) -> ScriptedCall:
             return ScriptedCall(Scenario("silent", Pause(1.0)), StreamIds.numbered(1))
 
-        async with TwilioRest(answer, ledger, LINE, Pace(20.0)) as rest:
+        async with TwilioRest(answer, ledger, LINE, Pace(20.0), FaultPlan(rules)) as rest:
             http = ToTheFake(rest.url)
             client = Client(LINE.account_sid, token, http_client=http)
             try:
@@ -143,3 +145,38 @@ def test_a_wrong_token_is_not_let_in_and_a_call_that_is_over_is_not_changed() ->
 
     assert use(wrong, token="other")[0] == 20003
     assert use(over)[0] == 21220
+
+
+def test_the_api_fails_as_it_is_told_to_and_recovers() -> None:
+    def work(client: Client) -> tuple[int, int]:
+        with pytest.raises(TwilioRestException) as limited:
+            client.calls.create(**PARTIES, twiml=SHORT)
+        with pytest.raises(requests.exceptions.ConnectionError):
+            client.calls.create(**PARTIES, twiml=SHORT)
+        until(client, client.calls.create(**PARTIES, twiml=SHORT).sid, "completed")
+        return limited.value.status, limited.value.code
+
+    rules = (Rule(Status(429), on="rest", times=1), Rule(Reset(), on="rest", nth=frozenset({1})))
+    assert use(work, *rules)[0] == (429, 20429)
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "status"),
+    [
+        ("Calls.json?Page=x", "text/plain", 400),
+        ("Calls.json?Page=-5&PageSize=-1", "text/plain", 200),
+        ("Calls.json", "multipart/form-data", 400),
+        ("Calls/%00%ff.json", "text/plain", 404),
+        ("../../../etc/passwd", "text/plain", 404),
+    ],
+)
+def test_odd_requests_are_answered_with_error_json(path: str, content_type: str, status: int) -> None:
+    def work(client: Client) -> int:
+        url = f"https://api.twilio.com/2010-04-01/Accounts/{LINE.account_sid}/{path}"
+        method = "POST" if "multipart" in content_type else "GET"
+        response = client.http_client.request(
+            method, url, auth=(LINE.account_sid, "secret"), headers={"Content-Type": content_type}, data="x"
+        )
+        return int(response.status_code)
+
+    assert use(work)[0] == status

@@ -5,7 +5,7 @@ from typing import Any
 from fakes.audio import FRAME_S
 from fakes.twilio import StreamIds
 from harness.call import PATIENCE_S, ScriptedCall
-from scenarios import Agent, Drop, HangUp, Listen, Pause, Say, Scenario
+from scenarios import Agent, Drop, HangUp, Listen, Pause, Press, Say, Scenario
 
 IDS = StreamIds.numbered(1)
 
@@ -71,6 +71,11 @@ def test_pauses_are_silence_and_take_their_time() -> None:
     payloads = {base64.b64decode(m["media"]["payload"]) for _, m in sent if m["event"] == "media"}
     assert payloads == {b"\xff" * 160}
     assert abs(now - 0.52) < 0.03
+
+
+def test_keys_are_pressed_one_a_frame() -> None:
+    _, sent, _ = play(Scenario("s", Press("4#"), HangUp()), {})
+    assert [m["dtmf"]["digit"] for _, m in sent if m["event"] == "dtmf"] == ["4", "#"]
 
 
 def test_marks_come_back_and_wrong_messages_are_noted() -> None:

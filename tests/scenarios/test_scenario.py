@@ -4,7 +4,20 @@ from typing import Any
 
 import pytest
 
-from scenarios import BUILT_IN, Agent, Drop, FunctionCall, HangUp, Listen, Pause, Say, Scenario, ScenarioError, load
+from scenarios import (
+    BUILT_IN,
+    Agent,
+    Drop,
+    FunctionCall,
+    HangUp,
+    Listen,
+    Pause,
+    Press,
+    Say,
+    Scenario,
+    ScenarioError,
+    load,
+)
 
 
 def test_one_list_scripts_both_ends_of_the_call() -> None:
@@ -43,6 +56,8 @@ def test_a_scenario_is_data() -> None:
         ((Pause(True),), "Pause.seconds"),
         ((Listen(seconds=601.0),), "up to 600"),
         (("hello",), "expected a step"),
+        ((Press("5x"),), "Press.digits: expected keys of 0123456789"),
+        ((Press(""),), "Press.digits"),
     ],
 )
 def test_a_script_that_cannot_be_played_names_the_step(steps: tuple[Any, ...], problem: str) -> None:

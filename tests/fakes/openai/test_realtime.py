@@ -206,6 +206,20 @@ def test_a_caller_who_says_nothing_is_spoken_to() -> None:
     assert client.speak(audio.SILENCE_FRAME * 10) == []  # while the model speaks nobody is idle
 
 
+def test_a_transcription_session_writes_down_and_never_answers() -> None:
+    client = Client()
+    heard = {"format": {"type": "audio/pcmu"}, "transcription": {"model": "gpt-4o-transcribe"}}
+    (updated,) = client.send("session.update", session={"type": "transcription", "audio": {"input": heard}})
+    assert updated["session"]["object"] == "realtime.transcription_session"
+    events = client.speak(audio.speech(0.6), audio.SILENCE_FRAME * 30)
+    assert kinds(events)[-1] == "conversation.item.input_audio_transcription.completed"
+    assert client.wait() == []
+    assert error_of(client.send("response.create"))["code"] == "invalid_value"
+    assert error_of(client.send("session.update", session={"type": "realtime"}))["param"] == "session.type"
+    unknown = client.send("session.update", session={"type": "transcription", "voice": "ash"})
+    assert error_of(unknown)["param"] == "session.voice"
+
+
 OUT_OF_SCOPE = {
     "conversation.created": "sent in the beta dialect alone (test_beta.py)",
     "conversation.item.created": "sent in the beta dialect alone (test_beta.py)",
@@ -288,7 +302,7 @@ def test_only_one_response_at_a_time_and_cancelling_needs_one() -> None:
     [
         (None, "session"),
         ({}, "session.type"),
-        ({"type": "transcription"}, "session.type"),
+        ({"type": "translation"}, "session.type"),
         ({"type": "realtime", "colour": "red"}, "session.colour"),
         ({"type": "realtime", "audio": {"input": {"format": {"type": "mp3"}}}}, "session.audio.input.format"),
         ({"type": "realtime", "audio": None}, "session.audio.input.format"),

@@ -130,6 +130,20 @@ def test_a_realtime_connection_needs_a_key_and_an_upgrade() -> None:
     asyncio.run(connect())
 
 
+def test_a_session_that_has_lived_its_time_is_told_and_closed() -> None:
+    async def main() -> tuple[list[str], int | None, str]:
+        ledger = Ledger()
+        async with OpenAIServer(SCRIPT, ledger, session_s=0.3) as server, aiohttp.ClientSession() as http:
+            websocket = await http.ws_connect(server.realtime_url, headers={"Authorization": "Bearer k"})
+            async with asyncio.timeout(10):
+                seen = [message.json() async for message in websocket]
+            await _until(lambda: not ledger.still_open("realtime"))
+        codes = [event["error"]["code"] for event in seen if event["type"] == "error"]
+        return codes, websocket.close_code, ledger.ended("realtime")[0].ending
+
+    assert asyncio.run(main()) == (["session_expired"], 1001, "expired")
+
+
 def test_the_ledger_says_how_a_client_went_away() -> None:
     async def drop() -> str:
         ledger = Ledger()

@@ -28,7 +28,7 @@ class Frames:
     def tick(self, now: float) -> list[str]:
         if self._left:
             self._left -= 1
-            return [self._stream.media("/w==")]
+            return self._stream.media("/w==")
         self.goodbye = self._end
         return self._stream.stop() if self._end == "stop" else []
 

@@ -42,13 +42,27 @@ def test_a_stream_begins_as_twilio_documents_it() -> None:
 def test_messages_are_numbered_and_frames_carry_their_time() -> None:
     line = stream()
     line.open()
-    first, second = (json.loads(line.media("AAAA")) for _ in range(2))
+    first, second = (json.loads(line.media("AAAA")[0]) for _ in range(2))
     assert first["media"] == {"track": "inbound", "chunk": "1", "timestamp": "0", "payload": "AAAA"}
     assert second["media"] == {"track": "inbound", "chunk": "2", "timestamp": "20", "payload": "AAAA"}
     dtmf, stop = json.loads(line.dtmf("5")), json.loads(line.stop()[0])
     assert dtmf["dtmf"] == {"track": "inbound_track", "digit": "5"}
     assert stop["stop"] == {"accountSid": IDS.account_sid, "callSid": IDS.call_sid}
     assert [m["sequenceNumber"] for m in (first, second, dtmf, stop)] == ["2", "3", "4", "5"]
+
+
+def test_both_tracks_are_sent_when_asked_for() -> None:
+    line = MediaStream(IDS, tracks=("inbound", "outbound"))
+    assert json.loads(line.open()[1])["start"]["tracks"] == ["inbound", "outbound"]
+    frames = [json.loads(text)["media"] for text in (*line.media("AAAA"), *line.media("BBBB"))]
+    assert [(f["track"], f["chunk"], f["timestamp"]) for f in frames] == [
+        ("inbound", "1", "0"),
+        ("outbound", "1", "0"),
+        ("inbound", "2", "20"),
+        ("outbound", "2", "20"),
+    ]
+    assert frames[0]["payload"] == "AAAA"
+    assert set(base64.b64decode(frames[1]["payload"])) == {0xFF}
 
 
 def test_a_mark_returns_when_the_audio_before_it_has_played() -> None:
