@@ -64,6 +64,11 @@ class _Group:
     how: dict[Resource, str] = field(default_factory=dict)
 
     @property
+    def is_users(self) -> bool:
+        """Whether it was the user's own code that made it."""
+        return any(frame.kind == "user" for frame in self.stack)
+
+    @property
     def resource(self) -> Resource:
         return next(name for name in RESOURCES if name in self.counts)
 
@@ -171,7 +176,8 @@ def _attach_siteless(groups: list[_Group], leaking: dict[Resource, Growth]) -> N
                 home = next(g for g in groups if "sockets" in g.counts)
                 home.counts["fds"], home.how["fds"] = growth.per_cycle, "same rate"
                 continue
-        home_in_step = next((g for g in groups if _in_step(g, left)), None)
+        in_step = [g for g in groups if _in_step(g, left)]
+        home_in_step = max(in_step, key=lambda g: ("sockets" in g.counts, g.is_users), default=None)
         if home_in_step is not None:
             home_in_step.counts[resource] = left
             home_in_step.how[resource] = "same rate"

@@ -52,9 +52,9 @@ def node_modules() -> Path:
 def bridge(tmp_path: Path) -> Callable[..., SoakSettings]:
     """Settings that soak the small bridge server with one planted leak."""
 
-    def settings(leak: str, **more: object) -> SoakSettings:
+    def settings(leak: str, *, loop: str = "", **more: object) -> SoakSettings:
         given = {
-            "sut": f"{sys.executable} {SUTS / 'bridge.py'} {{port}} {leak}",
+            "sut": f"{sys.executable} {SUTS / 'bridge.py'} {{port}} {leak} {loop}",
             "url": "ws://127.0.0.1:{port}/",
             "name": f"bridge-{leak}",
             "runs": str(tmp_path / "runs"),

@@ -56,6 +56,16 @@ def test_a_planted_leak_is_the_one_finding(
     assert result.calls.failed == 0
 
 
+@pytest.mark.parametrize("loop", ["", "uvloop"])
+@pytest.mark.parametrize("leak", ["hang", "model_socket"])
+def test_a_model_socket_that_is_left_open_is_one_finding_on_either_loop(bridge: Bridge, leak: str, loop: str) -> None:
+    result = run(bridge(leak, loop=loop, settle=1.0))
+    (found,) = result.findings
+    assert (found.resource, found.per_cycle) == ("connections", 1.0), result.in_full()
+    assert line_of("model = await connect(") in [site.line for site in found.sites]
+    assert {"sockets", "tasks", "timers", "heap"} <= {c.resource for c in found.companions}
+
+
 def test_a_server_that_leaks_nothing_is_clean(bridge: Bridge) -> None:
     result = run(bridge("none"))
     assert (result.state, result.exit_code, result.findings) == ("clean", 0, ()), result.in_full()

@@ -1,4 +1,4 @@
-"""A small bridge server on `websockets` alone, with one planted leak: `python bridge.py PORT LEAK`.
+"""A small bridge server on `websockets` alone, with one planted leak: `python bridge.py PORT LEAK [uvloop]`.
 
 Unlike the restaurant in every way that may matter: no framework, no emitter, the caller speaks first, and the
 leaks are those that public samples have.
@@ -73,6 +73,8 @@ async def handle(caller: ServerConnection) -> None:
         pass
     finally:
         leak_one()
+        if LEAK == "hang" and listener is not None:
+            await listener  # as if the model would hang up when the caller does
         if LEAK == "model_socket":
             KEPT.append(model)
         else:
@@ -86,4 +88,9 @@ async def main() -> None:
         await asyncio.get_running_loop().create_future()
 
 
-asyncio.run(main())
+if len(sys.argv) > 3:
+    import uvloop
+
+    uvloop.run(main())
+else:
+    asyncio.run(main())

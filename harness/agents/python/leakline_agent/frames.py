@@ -79,6 +79,22 @@ def stack(frame):
     return tuple(found)
 
 
+def suspended(coroutine):
+    """Where a coroutine waits: the frames of what it awaits, innermost first, as `stack` gives them."""
+    found = []
+    while coroutine is not None and len(found) < _MAX_FRAMES:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
+        if frame is not None and kind_of(frame.f_code.co_filename) != "agent":
+            found.append((frame.f_code, frame.f_lasti))
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+    return tuple(reversed(found))
+
+
+def has_user_frame(pairs):
+    """Whether any frame is the user's own."""
+    return any(kind_of(code.co_filename) == "user" for code, _ in pairs)
+
+
 def caller_stack():
     """The stack of whoever called the agent's hook."""
     return stack(sys._getframe(2))

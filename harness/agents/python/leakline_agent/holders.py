@@ -13,7 +13,7 @@ import threading
 import tracemalloc
 
 from leakline_agent import census
-from leakline_agent.frames import allocation_stack, describe, kind_of
+from leakline_agent.frames import allocation_stack, describe, has_user_frame, kind_of, suspended
 
 _FILE_TYPES = (io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.TextIOWrapper)
 _MANAGED_DICT = 1 << 4  # Py_TPFLAGS_MANAGED_DICT of CPython 3.11 and newer
@@ -31,6 +31,7 @@ def survey(recorder, young):
     """
     snapshot = tracemalloc.take_snapshot() if tracemalloc.is_tracing() else None
     groups = {name: _by_site(recorder.made[name], things) for name, things in _alive(recorder).items()}
+    groups["tasks"] = _by_waiting(groups["tasks"])
     groups["fds"] = _open_files(recorder, young)
     claimed, taken = set(), {}
     resources = {}
@@ -51,11 +52,7 @@ def _alive(recorder):
     loops = census._event_loops_in(by_type)
     socket_type = sys.modules["socket"].socket if "socket" in sys.modules else ()
     noted = recorder.made["sockets"]
-    sockets = [
-        thing
-        for thing in gc.get_objects()
-        if id(thing) in noted and isinstance(thing, socket_type) and thing.fileno() != -1
-    ]
+    sockets = [thing for thing in gc.get_objects() if id(thing) in noted and _is_open(thing, socket_type)]
     return {
         "timers": census.live_timers(loops, by_type),
         "tasks": list(census.live_tasks(loops)),
@@ -65,6 +62,13 @@ def _alive(recorder):
     }
 
 
+def _is_open(thing, socket_type):
+    """Whether a noted socket, or a transport of uvloop's, which has its socket in C, is still open."""
+    if isinstance(thing, socket_type):
+        return thing.fileno() != -1
+    return type(thing).__module__ == "uvloop.loop" and not thing.is_closing()
+
+
 def _by_site(notes, things):
     groups = {}
     for thing in things:
@@ -72,6 +76,16 @@ def _by_site(notes, things):
         if stack is not None:
             groups.setdefault(stack, []).append(thing)
     return groups
+
+
+def _by_waiting(groups):
+    """Tasks that a library made, by where they wait: a handler that hangs is named by its own line."""
+    found = {}
+    for stack, tasks in groups.items():
+        for task in tasks:
+            place = stack if has_user_frame(stack) else (suspended(task.get_coro()) or stack)
+            found.setdefault(place, []).append(task)
+    return found
 
 
 def _held_bytes(roots, young, claimed, taken):

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 
-from leakline_agent.frames import caller_stack
+from leakline_agent.frames import caller_stack, has_user_frame
 
 _MOST_NOTES = 200_000
 _hooked_opens = None
@@ -48,6 +48,8 @@ class Recorder:
 
     def note(self, resource, thing, stack):
         """Remember that `thing` was made at `stack`."""
+        if resource == "timers" and not has_user_frame(stack) and self._in_older_task():
+            return  # a library's task of before the watch has set its timer anew: nothing that this watch made
         notes = self.made[resource]
         if len(notes) < _MOST_NOTES:
             notes[id(thing)] = stack
@@ -65,6 +67,7 @@ class Recorder:
         if uvloop is not None and isinstance(getattr(uvloop, "Loop", None), type):
             for name, resource in (("call_later", "timers"), ("call_at", "timers"), ("create_task", "tasks")):
                 self._wrap_result(uvloop.Loop, name, resource)
+            self._wrap_connection(uvloop.Loop)
 
     def _wrap_result(self, owner, name, resource):
         original, recorder = getattr(owner, name), self
@@ -75,6 +78,18 @@ class Recorder:
             return made
 
         self._replace(owner, name, hook)
+
+    def _wrap_connection(self, owner):
+        """uvloop opens its sockets in C: the transport that comes back stands for one."""
+        original, recorder = owner.create_connection, self
+
+        async def hook(*args, **kwargs):
+            stack = recorder.chained(caller_stack())
+            transport, protocol = await original(*args, **kwargs)
+            recorder.note("sockets", transport, stack)
+            return transport, protocol
+
+        self._replace(owner, "create_connection", hook)
 
     def _wrap_init(self, owner, name, resource):
         original, recorder = getattr(owner, name), self
@@ -100,15 +115,23 @@ class Recorder:
         _install_audit_hook()
         _hooked_opens = self
 
+    def _in_older_task(self):
+        task = _current_task()
+        return task is not None and id(task) not in self.made["tasks"]
+
     def chained(self, stack):
         """`stack`, and below it the stack that made the task that it runs in, if this watch saw that."""
-        asyncio = sys.modules.get("asyncio")
-        try:
-            task = asyncio.current_task() if asyncio is not None else None
-        except RuntimeError:  # no loop runs in this thread
-            task = None
+        task = _current_task()
         made_at = self.made["tasks"].get(id(task)) if task is not None else None
         return stack + made_at if made_at is not None else stack
+
+
+def _current_task():
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return asyncio.current_task() if asyncio is not None else None
+    except RuntimeError:  # no loop runs in this thread
+        return None
 
 
 _audit_hook_installed = False
