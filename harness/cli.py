@@ -49,16 +49,19 @@ def cli() -> None:
 )
 @click.option("--start-timeout", type=float, metavar="S", help="Seconds to listen in.  [default: 30]")
 @click.option("--env", "env", multiple=True, metavar="NAME=VALUE", help="Set for the server; may be repeated.")
+@click.option(
+    "--fault", "faults", multiple=True, metavar="RULE", help="Of the model: 'latency(seconds=0.3)@realtime'"
+)
 @click.option("--runs", metavar="DIR", help="Where runs are kept.  [default: runs]")
 @click.option("--leaks", metavar="NAMES", help="Of the demo server: none, all, or names with commas.")
-def soak_command(leaks: str | None, env: tuple[str, ...], **flags: Any) -> None:
+def soak_command(leaks: str | None, env: tuple[str, ...], faults: tuple[str, ...], **flags: Any) -> None:
     """Make many calls to a server and say what grows with them.
 
     Without --sut it runs the demo: a server with leaks, then the same server without them.
 
     Exit code: 0 clean, 1 leaking, 2 wrong use, 3 inconclusive or the run failed.
     """
-    given = {**flags, "env": _environment(env) if env else None}
+    given = {**flags, "env": _environment(env) if env else None, "faults": faults or None}
     console = Console(highlight=False)
     own_server = flags["sut"] is not None or flags["url"] is not None or from_files(Path.cwd())
     if own_server and leaks is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from fakes.faults import FaultError, Rule, parse_rule
 from harness.errors import UsageError
 from scenarios.library import load
 from scenarios.scenario import Scenario, ScenarioError
@@ -51,6 +52,8 @@ class SoakSettings:
     """Seconds that the server has to listen."""
     env: Mapping[str, str] = field(default_factory=dict)
     """More environment variables for the server."""
+    faults: tuple[str, ...] = ()
+    """How the fake OpenAI fails, as rules in text: `latency(seconds=0.3)@realtime`."""
     name: str = ""
     """What to call the server; by default the first word of its command."""
     runs: str = "runs"
@@ -77,12 +80,22 @@ class SoakSettings:
             raise UsageError(f"env: expected names and texts, found {self.env!r}")
         _check_url(self.url)
         self.load_scenario()
+        self.fault_rules()
 
     def load_scenario(self) -> Scenario:
         """The scenario that the settings name. Raises UsageError."""
         try:
             return load(self.scenario)
         except ScenarioError as error:
+            raise UsageError(str(error)) from None
+
+    def fault_rules(self) -> tuple[Rule, ...]:
+        """The rules that the settings name. Raises UsageError."""
+        if not isinstance(self.faults, tuple) or not all(isinstance(text, str) for text in self.faults):
+            raise UsageError(f"faults: expected a list of rules as text, found {self.faults!r}")
+        try:
+            return tuple(parse_rule(text) for text in self.faults)
+        except FaultError as error:
             raise UsageError(str(error)) from None
 
     def with_port(self, port: int) -> SoakSettings:
@@ -142,8 +155,9 @@ def from_files(directory: Path) -> dict[str, Any]:
         for key in table:
             if key not in known:
                 raise UsageError(f"{path}: {key}: no such setting; expected one of {', '.join(known)}")
-        if "code" in table and isinstance(table["code"], list):
-            table["code"] = tuple(table["code"])
+        for key in ("code", "faults"):
+            if isinstance(table.get(key), list):
+                table[key] = tuple(table[key])
         return dict(table)
     return {}
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from fakes.faults import FaultPlan
 from fakes.ledger import Ledger
 from fakes.openai import OpenAIServer
 from fakes.twilio import Pace
@@ -94,7 +95,8 @@ async def soak(
     with Journal(directory) as journal:
         told = asdict(settings) | {"env": sorted(settings.env)}  # names alone: the values may be secret
         journal.write("run", settings=told, scenario=scenario.to_json(), python=sys.version)
-        fake_openai = OpenAIServer(scenario.model_script, ledger, speed=settings.speed)
+        faults = FaultPlan(settings.fault_rules())
+        fake_openai = OpenAIServer(scenario.model_script, ledger, speed=settings.speed, faults=faults)
         async with fake_openai, PythonAgents() as agents:
             environment = _environment(settings, fake_openai)
             environment = agents.environment(environment, tuple(Path(path) for path in settings.code))

@@ -99,13 +99,12 @@ def show(console: Console, result: RunResult) -> None:
 def _show_finding(console: Console, finding: Finding) -> None:
     where = printable(str(finding.site)) if finding.site is not None else finding.detail or "line not known"
     _row(console, "LEAKING", "bold red", finding.resource, f"{finding.measure}   ", where)
-    under = " " * _NAME
     if finding.site is not None and finding.site.text:
-        _row(console, "", "", under, "", f"{finding.site.line} │ {printable(finding.site.text)}", style="cyan")
+        _row(console, "", "", "", "", f"{finding.site.line} │ {printable(finding.site.text)}", style="cyan")
     for site in finding.sites[1:]:
-        _row(console, "", "", under, f"also from {printable(str(site))}")
+        _row(console, "", "", "", f"also from {printable(str(site))}")
     for companion in finding.companions:
-        _row(console, "", "", under, str(companion))
+        _row(console, "", "", "", str(companion))
 
 
 def _show_failures(console: Console, calls: CallStats) -> None:
@@ -124,7 +123,7 @@ def _row(
     console: Console, label: str, label_style: str, name: str, text: str, where: str = "", style: str = "bold"
 ) -> None:
     line = Text.assemble("  ", (label.ljust(_LABEL), label_style))
-    line.append(name.ljust(_NAME) if text or where else name)
+    line.append(f"{name:<{_NAME - 2}}  " if text or where else name)
     line.append(text)
     line.append(where, style)
     console.print(line, soft_wrap=True)

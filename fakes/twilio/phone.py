@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
@@ -25,6 +25,7 @@ _USER_AGENT = "TwilioProxy/1.1"
 AnyStream = twiml.Stream | twiml.ConversationRelay
 """A stream that a TwiML document asks for."""
 
+_EVENTS = {"initiated": "initiated", "ringing": "ringing", "in-progress": "answered"}
 _TRACKS = {
     "inbound_track": ("inbound",),
     "outbound_track": ("outbound",),
@@ -88,7 +89,9 @@ class Phone:
     line: Line = field(default_factory=Line)
     pace: Pace = field(default_factory=Pace)
     status_callback: str = ""
-    """Told `initiated`, `ringing`, `in-progress` and `completed`, in order."""
+    """Told of the call's progress, in order."""
+    status_events: tuple[str, ...] = ("initiated", "ringing", "answered", "completed")
+    """Of what it is told (Twilio's StatusCallbackEvent)."""
     digits: tuple[str, ...] = ()
     """What the caller presses at each `Gather`."""
     stream_url: Callable[[str, str], str] = on_the_webhooks_server
@@ -212,8 +215,30 @@ class CallInProgress:
         headers = {HEADER: signature(self._phone.line.auth_token, stream.url)}
         caller = StreamCaller(url, self._phone.ledger, pace=self._phone.pace, headers=headers)
         driver = self._answer(stream)
+        await self._stream_is(stream, "stream-started")
         self.call.streams.append(await caller.call(driver, self.call.ids.call_sid))
+        await self._stream_is(stream, "stream-stopped")
         return driver
+
+    async def _stream_is(self, stream: AnyStream, event: str) -> None:
+        """Tell the stream's own status callback, if it has one."""
+        if not isinstance(stream, twiml.Stream) or not stream.status_callback:
+            return
+        fields = {
+            "AccountSid": self._phone.line.account_sid,
+            "CallSid": self.call.ids.call_sid,
+            "StreamSid": self.call.ids.stream_sid,
+            "StreamName": stream.name or self.call.ids.stream_sid,
+            "StreamEvent": event,
+        }
+        await self._tell(urljoin(self._phone.webhook, stream.status_callback), fields)
+
+    async def _tell(self, url: str, fields: dict[str, str]) -> None:
+        """Post to a status callback; one that cannot be reached is a problem, and the call goes on."""
+        try:
+            await self._request(url, "POST", fields, "status-callback")
+        except (ClientError, OSError, TimeoutError) as error:
+            self.call.problems.append(f"{url}: {error or type(error).__name__} (Twilio error 11200)")
 
     async def _fetch(self, fetch: Fetch) -> tuple[twiml.Verb, ...] | None:
         """Ask for a document and go on with it; None when Twilio would end the call for it."""
@@ -233,7 +258,7 @@ class CallInProgress:
     async def _becomes(self, status: str) -> None:
         """Take a new status, and tell the status callback."""
         self.call.status = "ringing" if status == "initiated" else status
-        if self._phone.status_callback:
+        if self._phone.status_callback and _EVENTS.get(status, "completed") in self._phone.status_events:
             number = str(len(self.call.callbacks))
             fields = {
                 **self._fields(status),
@@ -241,10 +266,7 @@ class CallInProgress:
                 "CallbackSource": "call-progress-events",
             }
             self.call.callbacks.append(status)
-            try:
-                await self._request(self._phone.status_callback, "POST", fields, "status-callback")
-            except (ClientError, OSError, TimeoutError) as error:
-                self.call.problems.append(f"{self._phone.status_callback}: {error} (Twilio error 11200)")
+            await self._tell(self._phone.status_callback, fields)
 
     async def _request(self, url: str, method: str, fields: dict[str, str], kind: str) -> tuple[str, bytes]:
         """(content type, body) of the answer. Raises ClientError, OSError, TimeoutError."""

@@ -178,6 +178,7 @@ class TwilioRest:
             line=line,
             pace=self.pace,
             status_callback=form.get("StatusCallback", ""),
+            status_events=tuple(form.get("StatusCallbackEvent", "completed").split()),
         )
         running = CallInProgress(phone, self.answer, StreamIds.numbered(next(self._numbers)), first=verbs)
         recorded = form.get("Record", "").lower() == "true"
@@ -299,7 +300,9 @@ class TwilioRest:
 
 async def _form(request: web.Request) -> dict[str, str]:
     try:
-        return {name: str(value) for name, value in (await request.post()).items()}
+        given = await request.post()
+        # What is given several times (StatusCallbackEvent) has spaces between.
+        return {name: " ".join(str(value) for value in given.getall(name)) for name in given}
     except ValueError:
         raise RestError(400, 20001, "The body is not a form.") from None
 

@@ -247,6 +247,16 @@ def test_a_black_hole_still_closes_with_its_client_and_a_half_open_peer_does_not
     assert half >= 0.5
 
 
+def test_a_ping_is_answered_in_mid_turn() -> None:
+    async def work(dial: Callable[[], connect]) -> float:
+        async with dial() as connection:
+            await connection.send('{"type": "response.create"}')
+            return await (await connection.ping())
+
+    delay, _ = session(work)
+    assert delay >= 0
+
+
 def test_one_event_can_be_garbled() -> None:
     async def work(dial: Callable[[], connect]) -> list[str]:
         async with dial() as connection:

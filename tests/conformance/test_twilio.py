@@ -58,7 +58,7 @@ class Server:
     async def _status(self, request: web.Request) -> web.Response:
         form = {name: str(value) for name, value in (await request.post()).items()}
         self._check(request, str(request.url), form)
-        self.statuses.append(f"{form['SequenceNumber']} {form['CallStatus']}")
+        self.statuses.append(form.get("StreamEvent") or f"{form['SequenceNumber']} {form['CallStatus']}")
         return web.Response(status=204)
 
     async def _media(self, request: web.Request) -> web.WebSocketResponse:
@@ -156,15 +156,17 @@ def test_a_one_way_stream_runs_beside_the_verbs() -> None:
     def started(_url: str) -> VoiceResponse:
         response = VoiceResponse()
         start = Start()
-        start.stream(url=PUBLIC)
+        start.stream(url=PUBLIC, track="both_tracks", status_callback="/status")
         response.append(start)
         response.pause(length=4)
         return response
 
     call, server = place({"first": started}, scenario=Scenario("listen", Pause(60.0)))
     assert call.status == "completed"
-    assert len(server.streams) == 1
-    assert len(server.streams[0]) > 20
+    (seen,) = server.streams
+    assert seen[1]["start"]["tracks"] == ["inbound", "outbound"]
+    assert len(seen) > 40
+    assert "stream-started" in server.statuses
 
 
 def test_conversation_relay_talks_in_text_and_hands_over_at_its_end() -> None:

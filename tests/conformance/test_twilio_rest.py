@@ -6,12 +6,14 @@ from typing import Any, TypeVar
 
 import pytest
 import requests
+from aiohttp import web
 from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
 from fakes.faults import FaultPlan, Reset, Rule, Status
 from fakes.ledger import Ledger
+from fakes.serving import HttpServer
 from fakes.twilio import AnyStream, Line, Pace, StreamIds, TwilioRest
 from harness.call import ScriptedCall
 from scenarios import Pause, Scenario
@@ -90,6 +92,36 @@ def test_a_call_under_way_is_hung_up_and_redirected() -> None:
         return ended.status, until(client, turned.sid, "completed").status
 
     assert use(work)[0] == ("completed", "completed")
+
+
+@pytest.mark.parametrize(
+    ("events", "told"),
+    [(None, ["completed"]), (["initiated", "answered", "completed"], ["initiated", "in-progress", "completed"])],
+)
+def test_the_status_callback_is_told_what_it_asked_for(events: list[str] | None, told: list[str]) -> None:
+    async def main() -> list[str]:
+        seen: list[str] = []
+
+        async def status(request: web.Request) -> web.Response:
+            seen.append(str((await request.post())["CallStatus"]))
+            return web.Response()
+
+        server = HttpServer([web.post("/status", status)], host="127.0.0.1", port=0, client_max_size=65536)
+        await server.start()
+        url = f"http://{server.address}/status"
+
+        def work(client: Client) -> None:
+            options = {} if events is None else {"status_callback_event": events}
+            made = client.calls.create(**PARTIES, twiml=SHORT, status_callback=url, **options)
+            until(client, made.sid, "completed")
+
+        try:
+            await asyncio.to_thread(use, work)
+        finally:
+            await server.stop()
+        return seen
+
+    assert asyncio.run(main()) == told
 
 
 def test_calls_are_listed_by_status_in_pages_and_deleted() -> None:

@@ -24,6 +24,8 @@ GOOD: dict[str, Any] = {"sut": "python server.py --port {port}", "url": "ws://12
         ({"url": "ws://"}, "url"),
         ({"url": "ws://host:notaport/"}, "url"),
         ({"env": {"A": 1}}, "env"),
+        ({"faults": ("boom",)}, "fault: expected NAME"),
+        ({"faults": "boom"}, "faults: expected a list"),
         ({"scenario": "nope"}, "scenario: expected one of question"),
     ],
 )
@@ -43,9 +45,11 @@ def test_the_port_is_filled_in_everywhere() -> None:
 def test_settings_come_from_the_project_and_a_flag_beats_them(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(
         "[tool.leakline]\nsut = 'run'\nurl = 'ws://127.0.0.1:1/'\ncycles = 40\ncode = ['src']\n"
+        "faults = ['reset@realtime']\n"
     )
     settings = make({"cycles": 80, "speed": None}, tmp_path)
     assert (settings.sut, settings.cycles, settings.code) == ("run", 80, ("src",))
+    assert [rule.on for rule in settings.fault_rules()] == ["realtime"]
     (tmp_path / "leakline.toml").write_text("sut = 'other'\nurl = 'ws://127.0.0.1:2/'\n")
     assert make({}, tmp_path).sut == "other"
 

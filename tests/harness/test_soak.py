@@ -101,6 +101,12 @@ def test_edge_paths_of_a_sound_server_are_clean(bridge: Bridge, scenario: str) -
     assert result.calls.failed == 0
 
 
+def test_the_model_fails_as_the_settings_say(bridge: Bridge) -> None:
+    settings = bridge("none", faults=("status(code=503)@realtime",))
+    with pytest.raises(RunError, match=r"no call of 4 went as scripted: the server closed 1011"):
+        run(settings)
+
+
 def test_a_server_without_an_agent_is_judged_from_outside(bridge: Bridge) -> None:
     settings = bridge("model_socket", settle=1.0)
     python, script = settings.sut.split(" ", 1)

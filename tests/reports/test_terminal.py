@@ -53,6 +53,10 @@ def test_a_finding_says_how_much_where_and_what_comes_with_it() -> None:
     text = shown(result(state="leaking", findings=(finding,)))
     assert "LEAKING   listeners    +4.00 a call (exact, 96 calls)   app.py:88  Adapter.connect" in text
     assert "88 │ events.on('audio', self.play)" in text
+    lines = text.splitlines()
+    assert {
+        line.index(what) for line in lines for what in ("+4.00", "88 │", "also", "heap +3.1") if what in line
+    } == {25}
     assert "also from app.py:90" in text
     assert "heap +3.1 KiB a call, held by it" in text
 
@@ -66,13 +70,13 @@ def test_doubt_failures_and_what_was_not_measured_are_said() -> None:
                 growth("heap", "clean", 900.0, "grew at first, then stopped: warm-up"),
             ),
             calls=CallStats(100, 97, MappingProxyType({"refused: HTTP 503": 3})),
-            unmeasured=MappingProxyType({"timers": "no Python agent in the server"}),
+            unmeasured=MappingProxyType(dict.fromkeys(("timers", "listeners"), "no Python agent in the server")),
             notes=("the agent stepped aside",),
         )
     )
     assert "unsure    rss          +20.0 KiB a call: more calls would tell" in text
     assert "heap         +900 B a call: grew at first, then stopped: warm-up" in text
-    assert "unseen    timers       no Python agent in the server" in text
+    assert "unseen    timers  listeners  no Python agent in the server" in text
     assert "3 of 100 did not go as scripted: refused: HTTP 503 (3)" in text
     assert "the agent stepped aside" in text
 
