@@ -132,7 +132,7 @@ def _groups(growth: Growth, survey: Survey | None, root: Path) -> list[_Group]:
     anonymous = count()
     for row in sorted(rows, key=lambda r: r.count, reverse=True):
         site = site_of(row.stack, root)
-        if site is None or survey is None:
+        if site is None or survey is None or row.count < _RARE * min(1.0, growth.per_cycle) * survey.cycles:
             continue
         key = (site.file, site.function) if site.function else next(anonymous)
         group = by_function.setdefault(key, _Group({growth.resource: 0.0}, {}, row.stack))

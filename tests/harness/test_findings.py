@@ -49,11 +49,15 @@ def test_lines_of_one_function_are_one_finding_and_two_functions_are_two() -> No
 
 def test_steady_state_that_was_renewed_is_not_a_site() -> None:
     rows: dict[Resource, list[SiteCount]] = {
-        "timers": [SiteCount((user(5, "leak"),), 10, 0), SiteCount((user(7, "heartbeat"),), 1, 0)]
+        "timers": [
+            SiteCount((user(5, "leak"),), 10, 0),
+            SiteCount((user(6, "leak"),), 1, 0),
+            SiteCount((user(7, "heartbeat"),), 1, 0),
+        ]
     }
     (found,) = findings.build([growth("timers", 1.0)], survey(rows), ROOT)
     assert found.per_cycle == pytest.approx(1.0)
-    assert [s.function for s in found.sites] == ["leak"]
+    assert [s.line for s in found.sites] == [5]
 
 
 def test_resources_from_one_line_are_one_finding_named_after_the_most_telling() -> None:
