@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class PythonAgents:
         self._lines: dict[int, _Line] = {}
         self._numbers = count(1)
         # Not in the run's folder: a Unix socket's path may have 107 bytes at the most.
-        self._directory = Path(tempfile.mkdtemp(prefix="leakline-"))  # mode 0700
+        self._directory = Path(tempfile.gettempdir()) / f"leakline-{secrets.token_hex(8)}"
         self._server: asyncio.Server | None = None
 
     @property
@@ -72,6 +73,7 @@ class PythonAgents:
         }
 
     async def __aenter__(self) -> Self:
+        self._directory.mkdir(mode=0o700)
         self._server = await asyncio.start_unix_server(self._on_connect, self.address, limit=_LINE_BYTES)
         Path(self.address).chmod(0o600)
         return self

@@ -44,7 +44,9 @@ def leak_one() -> None:
     elif LEAK == "thread":
         threading.Thread(target=threading.Event().wait, daemon=True).start()
     elif LEAK == "file":
-        KEPT.append((Path(tempfile.gettempdir()) / f"bridge-{os.getpid()}-{CALLS}.log").open("w"))
+        path = Path(tempfile.gettempdir()) / f"bridge-{os.getpid()}-{CALLS}.log"
+        KEPT.append(path.open("w"))
+        path.unlink()
     elif LEAK == "heap":
         KEPT.append(json.loads(json.dumps({"call": CALLS, "notes": ["x" * 100 + str(n) for n in range(40)]})))
     elif LEAK == "rare" and CALLS % 5 == 0:
