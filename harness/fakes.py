@@ -29,6 +29,15 @@ API_KEY = "sk-leakline-fake-key"
 """What a server is given as OPENAI_API_KEY. Not a secret: only the fake takes it."""
 
 
+def model_environment(openai: OpenAIServer) -> dict[str, str]:
+    """What a server needs in its environment to talk to the fake OpenAI."""
+    return {
+        "OPENAI_API_KEY": API_KEY,
+        "OPENAI_BASE_URL": openai.base_url,
+        "OPENAI_REALTIME_URL": openai.realtime_url,
+    }
+
+
 @dataclass(frozen=True)
 class Placed:
     """One call that a `Telephone` made, and how it went."""
@@ -104,9 +113,7 @@ class Fakes:
     def environment(self) -> dict[str, str]:
         """What a server needs in its environment to talk to them."""
         return {
-            "OPENAI_API_KEY": API_KEY,
-            "OPENAI_BASE_URL": self.openai.base_url,
-            "OPENAI_REALTIME_URL": self.openai.realtime_url,
+            **model_environment(self.openai),
             "TWILIO_ACCOUNT_SID": self.twilio.line.account_sid,
             "TWILIO_AUTH_TOKEN": self.twilio.line.auth_token,
             "TWILIO_API_URL": self.twilio.url,

@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -20,7 +20,7 @@ from fakes.openai import OpenAIServer
 from fakes.twilio import Pace
 from harness import findings, verdict
 from harness.errors import RunError, UsageError
-from harness.fakes import API_KEY, Telephone
+from harness.fakes import Telephone, model_environment
 from harness.governor import govern
 from harness.journal import Journal, new_run_directory
 from harness.model import BYTES, CallStats, Finding, Growth, Resource, RunResult, Sample, State
@@ -111,9 +111,7 @@ def _environment(settings: SoakSettings, fake_openai: OpenAIServer) -> dict[str,
     return {
         **os.environ,
         "PYTHONUNBUFFERED": "1",
-        "OPENAI_API_KEY": API_KEY,
-        "OPENAI_BASE_URL": fake_openai.base_url,
-        "OPENAI_REALTIME_URL": fake_openai.realtime_url,
+        **model_environment(fake_openai),
         "PORT": str(settings.address[1]),
         **settings.env,
     }
@@ -156,7 +154,6 @@ class _Run:
         self._failures: Counter[str] = Counter()
         self._problems: Counter[str] = Counter()
         self._samples: list[Sample] = []
-        self._notes: list[str] = []
         self._began = time.monotonic()
 
     async def carry_out(self) -> RunResult:
@@ -191,13 +188,8 @@ class _Run:
 
     async def _measure(self, cycles: int, counted_from: int) -> None:
         """Make `cycles` calls in batches, with a sample after each."""
-        batch = max(1, min(self._settings.concurrency, cycles // verdict.MIN_SAMPLES))
-        done = 0
-        while done < cycles:
-            size = min(batch, cycles - done)
-            await self._batch(size)
-            done += size
-            self._observer.calls(done, cycles)
+        at_a_time = max(1, min(self._settings.concurrency, cycles // verdict.MIN_SAMPLES))
+        async for _ in self._batches(cycles, at_a_time):
             await self._sample_after(self._made - counted_from)
 
     async def _sample_after(self, cycles: int) -> None:
@@ -235,14 +227,20 @@ class _Run:
 
     async def _calls(self, cycles: int, at_a_time: int | None = None) -> None:
         """Make `cycles` calls, as many at a time as the settings say, or as told."""
+        async for _ in self._batches(cycles, at_a_time or self._settings.concurrency):
+            pass
+        if cycles:
+            await self._quiet_values()
+
+    async def _batches(self, cycles: int, at_a_time: int) -> AsyncIterator[None]:
+        """Make `cycles` calls, `at_a_time` of them together; yields after each such batch."""
         done = 0
         while done < cycles:
-            size = min(at_a_time or self._settings.concurrency, cycles - done)
+            size = min(at_a_time, cycles - done)
             await self._batch(size)
             done += size
             self._observer.calls(done, cycles)
-        if cycles:
-            await self._quiet_values()
+            yield
 
     async def _batch(self, size: int) -> None:
         """`size` calls at a time. Raises RunError when none of them went as scripted, or the SUT ended."""
@@ -342,7 +340,7 @@ class _Run:
 
     def _result(self, growths: Sequence[Growth], found: tuple[Finding, ...]) -> RunResult:
         calls = CallStats(self._made, self._made - self._failures.total(), dict(self._failures))
-        notes = [*self._notes, *self._agents.problems]
+        notes = list(self._agents.problems)
         notes += [f"a message that Twilio would refuse: {text} ({n} calls)" for text, n in self._problems.items()]
         state: State = "clean"
         if found:

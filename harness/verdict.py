@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ ALPHA = 0.001
 CONFIDENCE = 0.99
 """Of the interval of the slope."""
 
-_Z_CONFIDENCE = 2.5758  # the normal quantile that belongs to CONFIDENCE
+_Z_CONFIDENCE = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 FLOORS: Mapping[Resource, float] = {
     **dict.fromkeys(RESOURCES, 0.02),

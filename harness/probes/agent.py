@@ -13,7 +13,6 @@ import secrets
 import shutil
 import tempfile
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -50,7 +49,6 @@ class PythonAgents:
         self.problems: list[str] = []
         """What went wrong, for the report."""
         self._lines: dict[int, _Line] = {}
-        self._numbers = count(1)
         # Not in the run's folder: a Unix socket's path may have 107 bytes at the most.
         self._directory = Path(tempfile.gettempdir()) / f"leakline-{secrets.token_hex(8)}"
         self._server: asyncio.Server | None = None
@@ -136,10 +134,6 @@ class PythonAgents:
             heap += [_site_count(row, "bytes") for row in answer["heap"]]
         return Survey(cycles, {name: tuple(rows) for name, rows in made.items()}, tuple(heap))
 
-    async def end(self) -> None:
-        """Have the agents leave their processes as they found them."""
-        await self._ask_all("end")
-
     async def _on_connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             hello = json.loads(await asyncio.wait_for(reader.readline(), _ANSWER_S))
@@ -164,8 +158,7 @@ class PythonAgents:
         return answers
 
     async def _ask(self, line: _Line, command: str, options: dict[str, object]) -> dict[str, Any]:
-        number = next(self._numbers)
-        line.writer.write(json.dumps({"id": number, "do": command, "with": options}).encode() + b"\n")
+        line.writer.write(json.dumps({"do": command, "with": options}).encode() + b"\n")
         try:
             async with asyncio.timeout(_ANSWER_S):
                 await line.writer.drain()

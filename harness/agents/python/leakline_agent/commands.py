@@ -1,4 +1,4 @@
-"""What the harness can ask: `begin`, `sample`, `peek`, `watch`, `sites`, `end`."""
+"""What the harness can ask: `begin`, `sample`, `peek`, `watch`, `sites`."""
 
 import gc
 import sys
@@ -28,7 +28,6 @@ class Commands:
             "peek": census.peek,
             "watch": self.watch,
             "sites": self.sites,
-            "end": self.release,
         }[asked["do"]]
         return _on_loop_thread(lambda: command(**asked.get("with", {})))
 
@@ -79,7 +78,6 @@ class Commands:
             tracemalloc.stop()
             self._own_trace = False
         self._thaw()
-        return {}
 
     def _thaw(self):
         if self._froze:

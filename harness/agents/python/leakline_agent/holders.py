@@ -26,7 +26,7 @@ _ORDER = ("tasks", "threads", "timers", "listeners", "sockets", "fds")
 def survey(recorder, young):
     """Survivors as JSON; `young` are the identities of the collector's objects made during the watch.
 
-    {"resources": {name: [row]}, "heap": [{"count", "bytes", "stack"}], "heap_bytes": number}, where a row is
+    {"resources": {name: [row]}, "heap": [{"count", "bytes", "stack"}]}, where a row is
     {"count", "stack", "held_bytes"} and a stack is as `frames.describe` gives it.
     """
     snapshot = tracemalloc.take_snapshot() if tracemalloc.is_tracing() else None
@@ -43,8 +43,7 @@ def survey(recorder, young):
             number = len(things) if name != "fds" else len({thing.fileno() for thing in things})
             rows.append({"count": number, "stack": describe(stack), "held_bytes": held})
         resources[name] = _largest(rows, "count")
-    heap, total = _heap_sites(snapshot, taken)
-    return {"resources": resources, "heap": heap, "heap_bytes": total}
+    return {"resources": resources, "heap": _heap_sites(snapshot, taken)}
 
 
 def _alive(recorder):
@@ -120,15 +119,14 @@ def _held_bytes(roots, young, claimed, taken):
 
 
 def _heap_sites(snapshot, taken):
-    """Allocation sites of what lives and was not claimed, largest first; and all traced bytes."""
+    """Allocation sites of what lives and was not claimed, largest first."""
     if snapshot is None:
-        return [], 0
-    sites, total = {}, 0
+        return []
+    sites = {}
     for trace in snapshot.traces:
         place = allocation_stack(trace.traceback)
         if place is None:
             continue
-        total += trace.size
         entry = sites.setdefault(place, [0, 0])
         entry[0] += 1
         entry[1] += trace.size
@@ -143,7 +141,7 @@ def _heap_sites(snapshot, taken):
                     "stack": [_described(frame) for frame in place],
                 }
             )
-    return _largest(rows, "bytes"), total
+    return _largest(rows, "bytes")
 
 
 def _described(frame):

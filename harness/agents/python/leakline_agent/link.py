@@ -66,8 +66,7 @@ def _serve(line):
 
 def _answer(commands, request):
     try:
-        asked = json.loads(request)
-        return {"id": asked.get("id"), "result": commands.run(asked)}
+        return {"result": commands.run(json.loads(request))}
     except Exception as error:
         text = (type(error).__name__ + ": " + str(error))[:_MAX_ERROR_CHARS]
-        return {"id": None, "error": text}
+        return {"error": text}
