@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 
 from fakes.faults import FaultError, Rule, parse_rule
+from fakes.serving import seldom_collect
 from harness import demo
 from harness.errors import LeaklineError, UsageError
 from harness.fakes import running
@@ -101,6 +102,7 @@ def fakes_up(scenario: str, speed: float, faults: tuple[str, ...], openai_port: 
 async def _serve(script: Scenario, speed: float, rules: list[Rule], openai_port: int, twilio_port: int) -> None:
     ports = {"openai_port": openai_port, "twilio_port": twilio_port}
     async with running(script, speed=speed, faults=rules, **ports) as fakes:
+        seldom_collect()
         for name, value in fakes.environment.items():
             click.echo(f"export {name}={value}")
         ledger = fakes.openai.base_url.removesuffix("/v1") + "/_leakline/ledger"

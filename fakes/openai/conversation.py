@@ -18,15 +18,16 @@ class Numbering:
 
     def __init__(self, session_number: int) -> None:
         self.session_number = session_number
+        self._session = f"{session_number:08d}"
         self._numbers = count(1)
 
     def id(self, kind: str) -> str:
         """A new id: `item_00000007000012`."""
-        return f"{kind}_{self.session_number:08d}{next(self._numbers):06d}"
+        return f"{kind}_{self._session}{next(self._numbers):06d}"
 
     def event(self, kind: str, **fields: Any) -> Event:
         """A server event of type `kind` with an id of its own."""
-        return {"type": kind, "event_id": self.id("event"), **fields}
+        return {"type": kind, "event_id": f"event_{self._session}{next(self._numbers):06d}", **fields}
 
 
 class Conversation:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fakes.audio import SAMPLE_RATE, AudioFormat, decode, seconds_of
+from fakes.audio import AudioFormat, seconds_of
 from fakes.openai.conversation import Conversation, Event, Numbering, copy_of
 from fakes.openai.errors import ClientError
 from fakes.openai.response import CancelReason, Response
@@ -131,28 +131,31 @@ class RealtimeSession:
         self._session = updated_session(self._session, event.get("session"))
         vad = self._vad
         vad.threshold, vad.prefix_padding_ms, vad.silence_duration_ms = vad_settings(self._session)
+        self._idle_from_ms = vad.position_ms
         return [self._ids.event("session.updated", session=copy_of(self._session))]
 
     def _append(self, event: Event, now: float) -> list[Event]:
         audio = audio_of(event)
-        fmt: AudioFormat = self._session["audio"]["input"]["format"]["type"]
+        heard = self._session["audio"]["input"]
+        fmt: AudioFormat = heard["format"]["type"]
         self._buffered_ms += 1000 * seconds_of(audio, fmt)
-        detection = self._session["audio"]["input"]["turn_detection"]
+        detection = heard["turn_detection"]
         events: list[Event] = []
         if detection is not None:
-            for change in self._vad.push(decode(audio, fmt), SAMPLE_RATE[fmt]):
-                heard = self._speech_started if change.kind == "started" else self._speech_stopped
-                events += heard(change.at_ms, detection, now)
-            events += self._idle(detection, now)
+            for change in self._vad.push(audio, fmt):
+                tell = self._speech_started if change.kind == "started" else self._speech_stopped
+                events += tell(change.at_ms, detection, now)
+            if detection.get("idle_timeout_ms") is not None:
+                events += self._idle(detection, now)
         return events
 
     def _idle(self, detection: dict[str, Any], now: float) -> list[Event]:
         """After `idle_timeout_ms` without speech or response, the model speaks up by itself."""
-        limit_ms = detection.get("idle_timeout_ms")
+        limit_ms = detection["idle_timeout_ms"]
         if self._vad.speaking or self._response is not None:
             self._idle_from_ms = self._vad.position_ms
         quiet_ms = self._vad.position_ms - self._idle_from_ms
-        if limit_ms is None or quiet_ms < limit_ms:
+        if quiet_ms < limit_ms:
             return []
         item_id = self._ids.id("item")
         span = {"audio_start_ms": int(self._idle_from_ms), "audio_end_ms": int(self._vad.position_ms)}

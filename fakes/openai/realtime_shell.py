@@ -11,6 +11,7 @@ from aiohttp import WSMsgType, web
 
 from fakes.faults import ExpireSession, Fault, FaultPlan, Gone, Point
 from fakes.openai.conversation import Event
+from fakes.openai.ticks import Ticks, finish
 
 ENDPOINT = "realtime"
 
@@ -37,6 +38,7 @@ class RealtimeShell:
 
     Args:
         speed: call seconds per second.
+        ticks: what wakes it; shared by the sessions of a server.
         refuse: stops the server's port from taking connections, for the fault that does.
         moved: told of payload bytes as (received, sent).
         expires_s: real seconds after which the session comes to its longest duration.
@@ -50,6 +52,7 @@ class RealtimeShell:
         *,
         speed: float,
         faults: FaultPlan,
+        ticks: Ticks | None = None,
         refuse: Callable[[float], Awaitable[None]] | None = None,
         moved: Callable[[int, int], None] = lambda _received, _sent: None,
         expires_s: float = 3600.0,
@@ -61,6 +64,7 @@ class RealtimeShell:
         self._session = session
         self._speed = speed
         self._faults = faults
+        self._ticks = ticks or Ticks()
         self._refuse = refuse
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
@@ -81,7 +85,7 @@ class RealtimeShell:
                     before = self._session.wake_at
                     answer = self._session.receive(message.data, self._now())
                     if self._session.wake_at != before and self._waiter is not None:
-                        _finish(self._waiter)
+                        finish(self._waiter)
                     if answer:
                         await self._send(answer)
         finally:
@@ -120,31 +124,25 @@ class RealtimeShell:
                 self._tell_bytes()  # once a response, and at the end: not for every frame
 
     async def _until(self, wake_at: float | None) -> None:
-        """Wait until `wake_at`, or until it has changed.
-
-        A future and a timer, in place of asyncio.wait_for on an Event: this is waited on for every delta.
-        """
+        """Wait until `wake_at`, or until it has changed."""
+        if wake_at is not None and wake_at <= self._now():
+            return
         waiter = self._waiter = self._loop.create_future()
-        timer = None
         if wake_at is not None:
-            timer = self._loop.call_later(max(0.0, (wake_at - self._now()) / self._speed), _finish, waiter)
-        try:
-            await waiter
-        finally:
-            if timer is not None:
-                timer.cancel()
+            self._ticks.wake(waiter, wake_at / self._speed)
+        await waiter
 
     async def _send(self, events: Iterable[Event]) -> None:
         # Two tasks send; the lock is fair, so what was decided first goes out first.
         async with self._in_order:
             for event in events:
-                text = orjson.dumps(event).decode()
+                text = orjson.dumps(event)
                 fault = self._faults.draw(ENDPOINT, "event", event["type"])
-                if self._muted or (fault is not None and not await self._strike(fault, text.encode())):
+                if self._muted or (fault is not None and not await self._strike(fault, text)):
                     continue
                 try:
                     self._sent_bytes += len(text)
-                    await self._socket.send_str(text)
+                    await self._socket.send_frame(text, WSMsgType.TEXT)
                 except ConnectionError:
                     return  # the client has gone: the receiving side notes how
 
@@ -176,8 +174,3 @@ class RealtimeShell:
 
     def _now(self) -> float:
         return self._loop.time() * self._speed
-
-
-def _finish(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

@@ -27,6 +27,7 @@ from fakes.openai.realtime import RealtimeSession
 from fakes.openai.realtime_shell import RealtimeShell
 from fakes.openai.script import ModelScript
 from fakes.openai.session import MAX_APPEND_BYTES
+from fakes.openai.ticks import Ticks
 from fakes.serving import HttpServer, peer_of
 
 SESSION_S = 60 * 60
@@ -67,6 +68,7 @@ class OpenAIServer:
         self._ledger = ledger
         self._speed = speed
         self._faults = faults or FaultPlan()
+        self._ticks = Ticks()
         self._api = Api(script)
         self._server = HttpServer(
             [
@@ -135,6 +137,7 @@ class OpenAIServer:
                 machine,
                 speed=self._speed,
                 faults=self._faults,
+                ticks=self._ticks,
                 refuse=self._refuse,
                 moved=lambda received, sent: self._ledger.moved(entry, received=received, sent=sent),
                 expires_s=self._session_s,

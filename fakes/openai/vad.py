@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 
-from fakes.audio import Pcm
+from fakes.audio import SAMPLE_BYTES, SAMPLE_RATE, AudioFormat, Pcm, decode
 
 WINDOW_S = 0.02
 _FLOOR_DBFS, _RANGE_DB = -60.0, 50.0
@@ -45,6 +46,12 @@ def _power(samples: Pcm) -> float:
     return float(np.dot(wide, wide)) / len(wide)
 
 
+@lru_cache(maxsize=4096)
+def _loudness_of(window: bytes, fmt: AudioFormat) -> float:
+    """Loudness of one window on the wire; kept, since a scripted caller says the same frames in every call."""
+    return loudness(decode(window, fmt))
+
+
 class ServerVad:
     """Finds where speech starts and stops in audio as it is appended. Time is the audio's own."""
 
@@ -60,13 +67,14 @@ class ServerVad:
         self._loud_ms = 0.0
         self._quiet_ms = 0.0
 
-    def push(self, samples: Pcm, rate: int) -> list[VadEvent]:
-        """Take the next samples; returns what changed in them."""
-        window = int(WINDOW_S * rate)
+    def push(self, audio: bytes, fmt: AudioFormat) -> list[VadEvent]:
+        """Take the next audio, as it came over the wire; returns what changed in it."""
+        bytes_a_ms = SAMPLE_RATE[fmt] * SAMPLE_BYTES[fmt] / 1000
+        window = int(1000 * WINDOW_S * bytes_a_ms)
         events = []
-        for start in range(0, len(samples), window):
-            piece = samples[start : start + window]
-            event = self._window(loudness(piece) >= self.threshold, 1000.0 * len(piece) / rate)
+        for start in range(0, len(audio), window):
+            piece = audio[start : start + window]
+            event = self._window(_loudness_of(piece, fmt) >= self.threshold, len(piece) / bytes_a_ms)
             if event is not None:
                 events.append(event)
         return events

@@ -3,14 +3,11 @@ import numpy as np
 from fakes import audio
 from fakes.openai.vad import ServerVad, loudness
 
-RATE = 8000
-
 
 def push(vad: ServerVad, sound: bytes, piece: int = 160) -> list[tuple[str, int]]:
     found: list[tuple[str, int]] = []
     for start in range(0, len(sound), piece):
-        samples = audio.decode(sound[start : start + piece], "audio/pcmu")
-        found += [(event.kind, event.at_ms) for event in vad.push(samples, RATE)]
+        found += [(event.kind, event.at_ms) for event in vad.push(sound[start : start + piece], "audio/pcmu")]
     return found
 
 
