@@ -7,6 +7,7 @@ G.711 (mu-law, A-law) is ITU-T G.711; Twilio Media Streams carry mu-law at 8 kHz
 
 from __future__ import annotations
 
+import zlib
 from functools import lru_cache
 from typing import Literal
 
@@ -25,6 +26,10 @@ FRAME_BYTES = 160
 
 SILENCE_FRAME = b"\xff" * FRAME_BYTES
 """One frame of mu-law silence (0xFF is the code of zero)."""
+
+_TAG_BITS = (32, 64, 32)
+_TAG_MARK = 0x5EA1_1EAC
+_TAG_MARK_BYTES = bytes(0x7F if _TAG_MARK >> bit & 1 else 0xFF for bit in reversed(range(32)))
 
 SAMPLE_RATE: dict[AudioFormat, int] = {"audio/pcm": 24_000, "audio/pcmu": 8_000, "audio/pcma": 8_000}
 """Samples per second of each wire format."""
@@ -74,6 +79,28 @@ def encode(samples: Pcm, fmt: AudioFormat) -> bytes:
         return samples.astype("<i2").tobytes()
     codes = _ULAW_CODES if fmt == "audio/pcmu" else _ALAW_CODES
     return codes[samples.astype(np.int32) + 32768].tobytes()
+
+
+def tagged_silence(number: int) -> bytes:
+    """One frame of mu-law silence that carries `number` (up to 64 bits): mu-law has two zeros, 0xFF and 0x7F.
+
+    It sounds like silence and has no energy; a server that passes its caller's audio on passes the number on.
+    """
+    word = (_TAG_MARK << 64 | number) << 32 | zlib.crc32(number.to_bytes(8, "big"))
+    size = sum(_TAG_BITS)
+    bits = bytes(0x7F if word >> bit & 1 else 0xFF for bit in reversed(range(size)))
+    return bits + b"\xff" * (FRAME_BYTES - size)
+
+
+def tag_in(audio: bytes) -> int | None:
+    """The number that some mu-law audio carries (`tagged_silence`), or None."""
+    at = audio.find(_TAG_MARK_BYTES)
+    bits = audio[at + 32 : at + sum(_TAG_BITS)]
+    if at < 0 or len(bits) < 96:
+        return None
+    word = int("".join("1" if code == 0x7F else "0" for code in bits), 2)
+    number, check = word >> 32, word & 0xFFFF_FFFF
+    return number if zlib.crc32(number.to_bytes(8, "big")) == check else None
 
 
 def seconds_of(audio: bytes, fmt: AudioFormat) -> float:

@@ -33,6 +33,8 @@ class Connection:
     """What identifies it to a person: the model asked for, the streamSid, the path."""
     call: str = ""
     """SID of the call that it belongs to; empty when that cannot be told."""
+    certain: bool = False
+    """Whether `call` is known, and not only the likely one."""
     received_bytes: int = 0
     """Payload bytes that came from the other end."""
     sent_bytes: int = 0
@@ -59,10 +61,14 @@ class Ledger:
         """Note a new connection or request; returns its id for `moved` and `closed`.
 
         Without a `call` it is given to the one that it most likely belongs to: a model's session to the longest open
-        stream that has none, a request to the only open stream. With one call at a time that is always right.
+        stream that has none, a request to the only open stream. With one call at a time that is always right; what
+        is heard later (`belongs`) makes it certain.
         """
+        certain = bool(call)
         call = self._likely_call(kind) if call is None else call
-        connection = Connection(next(self._ids), service, kind, peer, self._clock(), detail=detail, call=call)
+        connection = Connection(
+            next(self._ids), service, kind, peer, self._clock(), detail=detail, call=call, certain=certain
+        )
         self._open[connection.id] = connection
         self._bytes[connection.id] = [0, 0]
         self._seen[kind] = self._seen.get(kind, 0) + 1
@@ -74,6 +80,17 @@ class Ledger:
         if moved is not None:
             moved[0] += received
             moved[1] += sent
+
+    def belongs(self, connection_id: int, call: str) -> None:
+        """Note which call an open connection is of; one that was thought to be of that call gets this one's."""
+        connection = self._open.get(connection_id)
+        if connection is None:
+            return
+        for other in self._open.values():
+            if other.kind == connection.kind and other.call == call and not other.certain and other is not connection:
+                self._open[other.id] = replace(other, call=connection.call)
+                break
+        self._open[connection_id] = replace(connection, call=call, certain=True)
 
     def closed(self, connection_id: int, ending: str) -> None:
         """Note how it ended. Ending one twice keeps the first ending."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from functools import lru_cache
 
-from fakes.audio import FRAME_S, SILENCE_FRAME, speech_frames
+from fakes.audio import FRAME_S, speech_frames, tagged_silence
 from fakes.twilio.caller import Goodbye
 from fakes.twilio.media_stream import MediaStream, StreamError, StreamIds
 from fakes.twilio.relay import ConversationRelay
@@ -22,8 +22,6 @@ PATIENCE_S = 5.0
 _QUIET_S = 1.0
 _LEAST_REAL_QUIET_S = 0.3
 _TOLERANCE_S = 0.06
-
-_SILENCE = base64.b64encode(SILENCE_FRAME).decode("ascii")
 
 
 @lru_cache(maxsize=64)
@@ -54,6 +52,8 @@ class ScriptedCall:
         self.problems: list[str] = []
         """Messages of the server that Twilio would have refused."""
         self.stream = stream if stream is not None else MediaStream(ids)
+        # Which call it is, to who hears it at the other end of the server.
+        self._silence = base64.b64encode(tagged_silence(ids.number)).decode("ascii")
         self._steps = scenario.steps
         self._at = -1
         self._frames: list[str] = []
@@ -73,7 +73,9 @@ class ScriptedCall:
 
     def begin(self) -> list[str]:
         """Twilio's first messages."""
-        return self.stream.open()
+        messages = self.stream.open()
+        self._heard_before_s = self.stream.heard_s  # a greeting of Twilio's own is not the agent's
+        return messages
 
     def receive(self, message: str | bytes, now: float) -> list[str]:
         """Take a message of the server."""
@@ -101,7 +103,7 @@ class ScriptedCall:
         if self.goodbye == "stop":
             return [*messages, *self.stream.stop()]
         if self.goodbye is None and isinstance(self.stream, MediaStream):
-            messages += self.stream.media(self._frames.pop(0) if self._frames else _SILENCE)
+            messages += self.stream.media(self._frames.pop(0) if self._frames else self._silence)
         elif self.goodbye is None and isinstance(self.stream, ConversationRelay) and self._frames:
             # The words take as long to say; they arrive as text when they have been said.
             self._frames.pop()

@@ -50,9 +50,7 @@ def cli() -> None:
 )
 @click.option("--start-timeout", type=float, metavar="S", help="Seconds to listen in.  [default: 30]")
 @click.option("--env", "env", multiple=True, metavar="NAME=VALUE", help="Set for the server; may be repeated.")
-@click.option(
-    "--fault", "faults", multiple=True, metavar="RULE", help="Of the model: 'latency(seconds=0.3)@realtime'"
-)
+@click.option("--fault", "faults", multiple=True, metavar="RULE", help="Such as 'latency(seconds=0.3)@realtime'")
 @click.option("--runs", metavar="DIR", help="Where runs are kept.  [default: runs]")
 @click.option("--leaks", metavar="NAMES", help="Of the demo server: none, all, or names with commas.")
 def soak_command(leaks: str | None, env: tuple[str, ...], faults: tuple[str, ...], **flags: Any) -> None:

@@ -55,7 +55,15 @@ class Placed:
 class Telephone:
     """Makes scripted calls to a server, by its voice webhook (`http://`) or straight to its stream (`ws://`)."""
 
-    def __init__(self, ledger: Ledger, *, pace: Pace | None = None, line: Line | None = None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        pace: Pace | None = None,
+        line: Line | None = None,
+        faults: FaultPlan | None = None,
+    ) -> None:
+        self._faults = faults or FaultPlan()
         self._ledger = ledger
         self._pace = pace or Pace()
         self._line = line or Line()
@@ -65,10 +73,9 @@ class Telephone:
         """Make one call and stay on the line to its end. `digits` are pressed at each `Gather`."""
         call = self.caller(scenario)
         if url.startswith("ws"):
-            stream = StreamCaller(url, self._ledger, pace=self._pace)
+            stream = StreamCaller(url, self._ledger, pace=self._pace, faults=self._faults)
             return placed(call, await stream.call(call, call.stream.ids.call_sid))
-        phone = Phone(url, self._ledger, line=self._line, pace=self._pace, digits=digits)
-
+        phone = Phone(url, self._ledger, line=self._line, pace=self._pace, digits=digits, faults=self._faults)
         return by_webhook(call, await phone.call(lambda stream: on_line(call, stream), call.stream.ids))
 
     def caller(self, scenario: Scenario) -> ScriptedCall:
@@ -131,8 +138,8 @@ async def running(
 ) -> AsyncIterator[Fakes]:
     """Both fakes for the length of a `with`. Raises OSError when a port is taken."""
     ledger, pace = Ledger(), Pace(speed)
-    telephone = Telephone(ledger, pace=pace)
     plan = FaultPlan(faults)
+    telephone = Telephone(ledger, pace=pace, faults=plan)
 
     def pick_up(stream: AnyStream) -> ScriptedCall:
         return on_line(telephone.caller(scenario), stream)

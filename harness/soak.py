@@ -95,13 +95,27 @@ async def soak(
     with Journal(directory) as journal:
         told = asdict(settings) | {"env": sorted(settings.env)}  # names alone: the values may be secret
         journal.write("run", settings=told, scenario=scenario.to_json(), python=sys.version)
-        faults = FaultPlan(settings.fault_rules())
+        faults, pace = FaultPlan(settings.fault_rules()), Pace(settings.speed)
         fake_openai = OpenAIServer(scenario.model_script, ledger, speed=settings.speed, faults=faults)
         async with fake_openai, PythonAgents() as agents:
             environment = _environment(settings, fake_openai)
             environment = agents.environment(environment, tuple(Path(path) for path in settings.code))
             async with Sut(command, environment, directory / "sut.log") as sut:
-                run = _Run(settings, scenario, name, directory, sut, agents, ledger, journal, observer or Silent())
+                telephone = Telephone(ledger, pace=pace, faults=faults)
+                run = _Run(
+                    settings,
+                    scenario,
+                    name,
+                    directory,
+                    sut,
+                    agents,
+                    ledger,
+                    journal,
+                    observer or Silent(),
+                    pace,
+                    telephone,
+                    faults,
+                )
                 result = await run.carry_out()
         journal.write("result", **result.to_json())
     return result
@@ -138,6 +152,9 @@ class _Run:
         ledger: Ledger,
         journal: Journal,
         observer: Observer,
+        pace: Pace,
+        telephone: Telephone,
+        faults: FaultPlan,
     ) -> None:
         self._settings = settings
         self._scenario = scenario
@@ -148,8 +165,9 @@ class _Run:
         self._ledger = ledger
         self._journal = journal
         self._observer = observer
-        self._pace = Pace(settings.speed)
-        self._telephone = Telephone(ledger, pace=self._pace)
+        self._pace = pace
+        self._telephone = telephone
+        self._faults = faults
         self._made = 0
         self._failures: Counter[str] = Counter()
         self._problems: Counter[str] = Counter()
@@ -243,10 +261,13 @@ class _Run:
             yield
 
     async def _batch(self, size: int) -> None:
-        """`size` calls at a time. Raises RunError when none of them went as scripted, or the SUT ended."""
+        """`size` calls at a time. Raises RunError when the SUT ended, or when none of them went as scripted and no
+        fault was the reason."""
         failed_before = self._failures.total()
         made_before = self._made
         await self._alive(asyncio.gather(*(self._call() for _ in range(size))))
+        if self._faults.has_struck:
+            return
         if self._failures.total() - failed_before == size and self._made == made_before + size:
             await self._alive(asyncio.sleep(_LAST_GASP_S))  # did they fail because the server has just died?
             reasons = ", ".join(f"{reason} ({number} calls)" for reason, number in self._failures.most_common(3))
@@ -342,12 +363,13 @@ class _Run:
         calls = CallStats(self._made, self._made - self._failures.total(), dict(self._failures))
         notes = list(self._agents.problems)
         notes += [f"a message that Twilio would refuse: {text} ({n} calls)" for text, n in self._problems.items()]
+        notes += [f"the fault {rule} never struck" for rule, times in self._faults.struck if not times]
         state: State = "clean"
         if found:
             state = "leaking"
         elif any(g.state == "inconclusive" for g in growths):
             state = "inconclusive"
-        elif calls.failed > _MOST_FAILED * calls.made:
+        elif calls.failed > _MOST_FAILED * calls.made and not self._faults.has_struck:
             state = "inconclusive"
             notes.append("too many calls did not go as scripted for a clean verdict")
         unmeasured = {}

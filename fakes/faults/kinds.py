@@ -22,6 +22,8 @@ class Fault(ABC):
     moments: ClassVar[frozenset[Moment]] = _ANY
     replaces: ClassVar[bool] = False
     """Whether it sends something in place of what was due."""
+    of_caller: ClassVar[bool] = True
+    """Whether the end that calls can fail so too, and not only the end that answers."""
 
     @abstractmethod
     async def strike(self, point: Point) -> None:
@@ -60,6 +62,7 @@ class Status(Fault):
     """The request is answered with an HTTP error, of the service's form: 401, 429, 500, 503, ..."""
 
     name = "status"
+    of_caller = False
     moments = frozenset({"request"})
     code: int = 500
     retry_after_s: float | None = None
@@ -172,7 +175,12 @@ class Oversize(Fault):
 
     async def strike(self, point: Point) -> None:
         """Say much."""
-        event = {"type": "leakline.oversize", "event_id": "event_0", "pad": "x" * self.size_bytes}
+        event = {
+            "type": "leakline.oversize",
+            "event": "leakline.oversize",
+            "event_id": "event_0",
+            "pad": "x" * self.size_bytes,
+        }
         await point.say(json.dumps(event).encode())
 
 
@@ -181,6 +189,7 @@ class ExpireSession(Fault):
     """The Realtime session has come to its longest duration: an error event, and the close."""
 
     name = "expire_session"
+    of_caller = False
     moments = _SOCKET
 
     async def strike(self, point: Point) -> None:
@@ -197,6 +206,7 @@ class Refuse(Fault):
     """The port takes no connections for a while; this one is reset."""
 
     name = "refuse"
+    of_caller = False
     seconds: float = 1.0
 
     async def strike(self, point: Point) -> None:

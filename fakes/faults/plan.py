@@ -14,6 +14,9 @@ from fakes.faults.point import Moment
 
 _MOMENTS: tuple[Moment, ...] = get_args(Moment)
 
+CALLER_ENDPOINTS = frozenset({"webhook", "status-callback", "media-stream"})
+"""What Twilio opens itself: there it is the caller that fails."""
+
 
 class FaultError(ValueError):
     """A rule that can never work; the message says what was found and what was expected."""
@@ -30,7 +33,8 @@ class Rule:
     on: str = "*"
     """Endpoint, as the ledger names it (`realtime`, `chat.completions`); `*` and `?` match as in a shell."""
     at: str = "request"
-    """A moment, or the type of a Realtime event (`response.done`): just before it is sent."""
+    """A moment, or the type of an event (`response.done` of a Realtime session, `stop` of a Media Stream): just
+    before it is sent."""
     times: int | None = None
     """How often at the most."""
     probability: float = 1.0
@@ -42,10 +46,15 @@ class Rule:
         if self.moment not in self.fault.moments:
             known = ", ".join(m for m in _MOMENTS if m in self.fault.moments)
             raise FaultError(f"{self.fault.name}: expected to strike at {known}, found {self.at!r}")
+        if self.on in CALLER_ENDPOINTS and not self.fault.of_caller:
+            raise FaultError(f"{self.fault.name}: expected an endpoint that answers, found {self.on!r}, which calls")
         if not 0 <= self.probability <= 1:
             raise FaultError(f"{self.fault.name}: probability: expected 0 to 1, found {self.probability!r}")
         if self.times is not None and self.times < 0:
             raise FaultError(f"{self.fault.name}: times: expected 0 or more, found {self.times!r}")
+
+    def __str__(self) -> str:
+        return f"{self.fault.name}@{self.on}/{self.at}"
 
     @property
     def moment(self) -> Moment:
@@ -63,6 +72,16 @@ class FaultPlan:
         self._struck = [0] * len(self._rules)
 
     @property
+    def has_struck(self) -> bool:
+        """Whether any rule has."""
+        return any(self._struck)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no rule at all."""
+        return not self._rules
+
+    @property
     def struck(self) -> tuple[tuple[Rule, int], ...]:
         """Each rule, and how often it has struck."""
         return tuple(zip(self._rules, self._struck, strict=True))
@@ -70,6 +89,8 @@ class FaultPlan:
     def draw(self, on: str, at: Moment, event: str = "") -> Fault | None:
         """The fault that strikes now, if any: the first rule that matches and comes up."""
         for index, rule in enumerate(self._rules):
+            if on in CALLER_ENDPOINTS and not rule.fault.of_caller:
+                continue
             if rule.at not in ((at, event) if event else (at,)) or not fnmatchcase(on, rule.on):
                 continue
             self._met[index] += 1

@@ -16,7 +16,8 @@ from typing import Literal, NoReturn
 Moment = Literal["request", "response", "chunk", "open", "event"]
 """`request`: it has arrived, a WebSocket's handshake too. `response`: a whole answer is about to go out.
 `chunk`: a piece of a streamed one is. `open`: a WebSocket has been accepted. `event`: one of its messages is about
-to go out."""
+to go out. Of what Twilio opens itself: `request` is before anything is sent, `chunk` in the middle of the request,
+`response` after it and before the answer is read."""
 
 _POLL_S = 0.05
 

@@ -47,6 +47,11 @@ class BetaSession:
         """When `advance` next has something to say, or None."""
         return self._session.wake_at
 
+    @property
+    def caller(self) -> int | None:
+        """The number that its caller's audio carries, once heard, or None."""
+        return self._session.caller
+
     def start(self) -> list[Event]:
         """The events that greet a new connection."""
         return [*self._out(self._session.start()), self._session.conversation_created()]

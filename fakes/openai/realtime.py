@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fakes.audio import AudioFormat, seconds_of
+from fakes.audio import AudioFormat, seconds_of, tag_in
 from fakes.openai.conversation import Conversation, Event, Numbering, copy_of
 from fakes.openai.errors import ClientError
 from fakes.openai.response import CancelReason, Response
@@ -42,6 +42,8 @@ class RealtimeSession:
     def __init__(self, script: ModelScript, *, model: str, number: int = 1, expires_at: int = 0) -> None:
         self.wake_at: float | None = None
         """When `advance` next has something to say, or None."""
+        self.caller: int | None = None
+        """The number that its caller's audio carries (`fakes.audio.tagged_silence`), once heard."""
         self._script = script
         self._turns = iter(script.turns)
         self._hears = iter(script.hears)
@@ -139,6 +141,8 @@ class RealtimeSession:
         heard = self._session["audio"]["input"]
         fmt: AudioFormat = heard["format"]["type"]
         self._buffered_ms += 1000 * seconds_of(audio, fmt)
+        if self.caller is None and fmt == "audio/pcmu":
+            self.caller = tag_in(audio)
         detection = heard["turn_detection"]
         events: list[Event] = []
         if detection is not None:

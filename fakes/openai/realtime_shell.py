@@ -23,6 +23,10 @@ class SessionMachine(Protocol):
     def wake_at(self) -> float | None:
         """When `advance` next has something to say, or None."""
 
+    @property
+    def caller(self) -> int | None:
+        """The number that its caller's audio carries, once heard, or None."""
+
     def start(self) -> list[Event]:
         """The events that greet a new connection."""
 
@@ -41,6 +45,7 @@ class RealtimeShell:
         ticks: what wakes it; shared by the sessions of a server.
         refuse: stops the server's port from taking connections, for the fault that does.
         moved: told of payload bytes as (received, sent).
+        heard: told once of the number that the caller's audio carries.
         expires_s: real seconds after which the session comes to its longest duration.
     """
 
@@ -55,10 +60,12 @@ class RealtimeShell:
         ticks: Ticks | None = None,
         refuse: Callable[[float], Awaitable[None]] | None = None,
         moved: Callable[[int, int], None] = lambda _received, _sent: None,
+        heard: Callable[[int], None] = lambda _caller: None,
         expires_s: float = 3600.0,
     ) -> None:
         self._expires_s = expires_s
         self._moved = moved
+        self._heard: Callable[[int], None] | None = heard
         self._transport = transport
         self._socket = socket
         self._session = session
@@ -86,6 +93,9 @@ class RealtimeShell:
                     answer = self._session.receive(message.data, self._now())
                     if self._session.wake_at != before and self._waiter is not None:
                         finish(self._waiter)
+                    if self._heard is not None and self._session.caller is not None:
+                        self._heard(self._session.caller)
+                        self._heard = None
                     if answer:
                         await self._send(answer)
         finally:

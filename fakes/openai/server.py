@@ -140,6 +140,7 @@ class OpenAIServer:
                 ticks=self._ticks,
                 refuse=self._refuse,
                 moved=lambda received, sent: self._ledger.moved(entry, received=received, sent=sent),
+                heard=lambda number: self._ledger.belongs(entry, f"CA{number:032x}"),
                 expires_s=self._session_s,
             )
             ending = await shell.run()

@@ -39,6 +39,11 @@ class StreamIds:
         """SIDs of Twilio's form: two letters and 32 hexadecimal digits."""
         return cls(f"AC{1:032x}", f"CA{number:032x}", f"MZ{number:032x}")
 
+    @property
+    def number(self) -> int:
+        """The last 64 bits of the call's SID."""
+        return int(self.call_sid[-16:], 16)
+
 
 @dataclass
 class MediaStream:

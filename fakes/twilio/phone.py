@@ -9,9 +9,11 @@ from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
+from fakes.faults import FaultPlan
 from fakes.ledger import Ledger
 from fakes.twilio import twiml
 from fakes.twilio.caller import CallEnd, Pace, StreamCaller, StreamDriver
+from fakes.twilio.failing import strike_request
 from fakes.twilio.flow import Action, CallFlow, End, Fetch, Open, Wait
 from fakes.twilio.media_stream import MediaStream, StreamIds
 from fakes.twilio.relay import ConversationRelay
@@ -39,7 +41,7 @@ Answer = Callable[[AnyStream], StreamDriver]
 def line_for(stream: AnyStream, ids: StreamIds) -> MediaStream | ConversationRelay:
     """The machine that plays Twilio's end of `stream`, with its custom parameters."""
     if isinstance(stream, twiml.ConversationRelay):
-        return ConversationRelay(ids, stream.parameters)
+        return ConversationRelay(ids, stream.parameters, welcome_greeting=stream.welcome_greeting)
     return MediaStream(ids, stream.parameters, _TRACKS.get(stream.track, ("inbound",)))
 
 
@@ -94,6 +96,8 @@ class Phone:
     """Of what it is told (Twilio's StatusCallbackEvent)."""
     digits: tuple[str, ...] = ()
     """What the caller presses at each `Gather`."""
+    faults: FaultPlan = field(default_factory=FaultPlan)
+    """How Twilio's own requests and streams fail."""
     stream_url: Callable[[str, str], str] = on_the_webhooks_server
     """Maps (webhook, URL of a stream in the TwiML) to the URL that is opened; the signature is of the TwiML's."""
 
@@ -213,7 +217,9 @@ class CallInProgress:
     async def _stream(self, stream: AnyStream) -> StreamDriver:
         url = self._phone.stream_url(self._phone.webhook, stream.url)
         headers = {HEADER: signature(self._phone.line.auth_token, stream.url)}
-        caller = StreamCaller(url, self._phone.ledger, pace=self._phone.pace, headers=headers)
+        caller = StreamCaller(
+            url, self._phone.ledger, pace=self._phone.pace, headers=headers, faults=self._phone.faults
+        )
         driver = self._answer(stream)
         await self._stream_is(stream, "stream-started")
         self.call.streams.append(await caller.call(driver, self.call.ids.call_sid))
@@ -277,6 +283,7 @@ class CallInProgress:
         entry = self._phone.ledger.opened("twilio", kind, url, call=self.call.ids.call_sid)
         ending = "failed"
         try:
+            await strike_request(self._phone.faults, kind, signed_url, method, headers, fields)
             data = fields if method == "POST" else None
             async with self._http.request(method, signed_url, data=data, headers=headers) as response:
                 ending = str(response.status)

@@ -27,6 +27,8 @@ class ConversationRelay:
     custom_parameters: Mapping[str, str] = field(default_factory=dict)
     caller: str = "+15005550006"
     called: str = "+15005550001"
+    welcome_greeting: str = ""
+    """What Twilio says to the caller before anything else (the TwiML's `welcomeGreeting`)."""
     heard_s: float = 0.0
     """Seconds of speech that the server's text has come to so far."""
     playing_until: float = 0.0
@@ -41,7 +43,9 @@ class ConversationRelay:
     _began_at: float = 0.0
 
     def open(self) -> list[str]:
-        """The message that begins the session."""
+        """The message that begins the session; the greeting, if any, begins to be spoken."""
+        if self.welcome_greeting:
+            self._speak({"token": self.welcome_greeting, "last": True}, 0.0)
         setup = {
             "type": "setup",
             "sessionId": "VX" + self.ids.stream_sid[2:],

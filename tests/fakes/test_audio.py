@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fakes import audio
 from fakes.audio import AudioFormat
@@ -36,3 +38,20 @@ def test_frames_are_whole_and_cover_the_speech() -> None:
     assert len(frames) == 70
     assert {len(frame) for frame in frames} == {audio.FRAME_BYTES}
     assert len(audio.speech_frames(0.001)) == 1
+
+
+@given(number=st.integers(0, 2**64 - 1), before=st.integers(0, 400))
+def test_a_number_in_silence_is_found_wherever_the_audio_is_cut(number: int, before: int) -> None:
+    tagged = audio.tagged_silence(number)
+    assert len(tagged) == audio.FRAME_BYTES
+    assert not audio.decode(tagged, "audio/pcmu").any()
+    assert audio.tag_in(audio.speech(0.1)[:before] + tagged) == number
+    assert audio.tag_in(tagged[:100]) is None
+
+
+def test_audio_without_a_number_has_none() -> None:
+    assert audio.tag_in(audio.SILENCE_FRAME) is None
+    assert audio.tag_in(audio.speech(1.0)) is None
+    spoilt = bytearray(audio.tagged_silence(7))
+    spoilt[60] ^= 0x80
+    assert audio.tag_in(bytes(spoilt)) is None

@@ -72,3 +72,17 @@ def test_a_session_belongs_to_the_longest_open_call_that_has_none() -> None:
     assert [c.call for c in ledger.still_open("realtime")] == ["CA1", "CA2", ""]
     ledger.opened("openai", "chat.completions", "server")
     assert ledger.still_open("chat.completions")[0].call == ""  # two calls are open: it may be either's
+
+
+def test_what_is_heard_later_makes_the_call_certain_and_sets_the_other_right() -> None:
+    ledger = Ledger()
+    for call in ("CA1", "CA2"):
+        ledger.opened("twilio", "media-stream", "server", call=call)
+    first, second = (ledger.opened("openai", "realtime", "server") for _ in range(2))
+    ledger.belongs(first, "CA2")
+    assert [(c.call, c.certain) for c in ledger.still_open("realtime")] == [("CA2", True), ("CA1", False)]
+    ledger.belongs(second, "CA1")
+    assert all(c.certain for c in ledger.still_open())
+    ledger.closed(first, "closed 1000")
+    ledger.belongs(first, "CA9")  # too late: it has ended
+    assert [(c.call, c.certain) for c in ledger.ended()] == [("CA2", True)]

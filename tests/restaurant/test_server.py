@@ -47,6 +47,21 @@ def call(tmp_path: Path, name: str) -> tuple[CallEnd, ScriptedCall, Ledger, str,
     return asyncio.run(run())
 
 
+def test_each_session_at_the_model_is_known_to_be_of_its_call(tmp_path: Path) -> None:
+    async def run() -> list[tuple[str, bool]]:
+        ledger, scenario = Ledger(), BUILT_IN["question"]
+        async with restaurant(tmp_path, ledger, scenario) as address:
+            caller = StreamCaller(f"ws://{address}/media-stream", ledger, pace=Pace(10.0))
+            calls = [ScriptedCall(scenario, StreamIds.numbered(n), speed=10.0) for n in range(1, 9)]
+            await asyncio.gather(*(caller.call(call, call.stream.ids.call_sid) for call in calls))
+            async with asyncio.timeout(10):
+                while ledger.still_open():
+                    await asyncio.sleep(0.05)
+        return [(c.call, c.certain) for c in ledger.ended("realtime")]
+
+    assert sorted(asyncio.run(run())) == [(f"CA{n:032x}", True) for n in range(1, 9)]
+
+
 async def _is_idle(http: aiohttp.ClientSession, address: str) -> bool:
     async with http.get(f"http://{address}/health") as response:
         return bool((await response.json())["active_calls"] == 0)

@@ -20,6 +20,15 @@ def test_text_is_spoken_and_gathered_into_turns() -> None:
     assert relay.playing_until == pytest.approx(1.9)
 
 
+def test_the_greeting_is_spoken_first_and_can_be_spoken_over() -> None:
+    relay = ConversationRelay(IDS, welcome_greeting="Welcome to the Grill")
+    relay.open()
+    assert relay.said == ["Welcome to the Grill"]
+    assert relay.playing_until == pytest.approx(1.2)
+    interrupt, _ = (json.loads(message) for message in relay.prompt("Two burgers.", 0.65))
+    assert interrupt["utteranceUntilInterrupt"] == "Welcome to"
+
+
 def test_speaking_over_the_agent_interrupts_it() -> None:
     relay = ConversationRelay(IDS)
     relay.receive(text("one two three four"), 0.0)
