@@ -125,7 +125,7 @@ def scenarios_command() -> None:
 
 def _demo(console: Console, given: dict[str, Any]) -> int:
     """The leaky server, then the fixed one. 0 when the first leaks and the second is clean."""
-    leaky = _run(console, SoakSettings(**demo.given("all", given)), "the server with its leaks")
+    leaky = _run(console, SoakSettings(**demo.given(demo.LEAKS, given)), "the server with its leaks")
     fixed = _run(console, SoakSettings(**demo.given("none", given)), "the same server, fixed")
     as_it_should = leaky.state == "leaking" and fixed.state == "clean"
     console.print(

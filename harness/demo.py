@@ -11,11 +11,27 @@ from typing import Any
 
 from harness.errors import UsageError
 
-_NEEDS = ("openai", "pyee", "starlette", "uvicorn", "websockets")
+LEAKS = "websocket_listeners,timeout_timers"
+"""Those that the demo shows: the two that any server may have, and that need nothing to fail."""
+
+_SHOWN_BY: Mapping[str, Mapping[str, Any]] = {
+    "orphaned_intervals": {"concurrency": 1},
+    "upload_streams": {
+        "scenario": "voicemail",
+        "faults": ("status(code=503)@realtime", "reset@audio.transcriptions"),
+    },
+    "handshake_sockets": {"scenario": "early_hang_up", "faults": ("latency(seconds=0.2)@realtime",)},
+    "refused_calls": {"scenario": "early_hang_up", "env": {"RESTAURANT_MAX_CALLS": "0"}},
+}
+"""Calls on which a leak shows that does not show on the demo's own: the edge path that it hides on."""
+
+_NEEDS = ("cachetools", "openai", "pyee", "starlette", "uvicorn", "websockets")
 
 
 def given(leaks: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that soak the restaurant with `leaks` on (`none`, `all`, or names), under what was `given`.
+
+    One leak alone is soaked with the calls that it shows on.
 
     Raises UsageError for a leak that it does not have, and when what it runs on is not installed.
     """
@@ -36,5 +52,8 @@ def given(leaks: str, given: Mapping[str, Any]) -> dict[str, Any]:
         "scenario": "two_burgers",
         "code": (str(Path(restaurant.__file__).parent),),
     }
-    chosen = {name: value for name, value in given.items() if value is not None}
-    return {**demo, **chosen, "env": {**chosen.get("env", {}), VARIABLE: leaks}}
+    chosen = {**_SHOWN_BY.get(leaks, {})}
+    environment = dict(chosen.get("env", {}))
+    chosen |= {name: value for name, value in given.items() if value is not None}
+    environment |= chosen.get("env", {})
+    return {**demo, **chosen, "env": {**environment, VARIABLE: leaks}}

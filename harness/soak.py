@@ -168,6 +168,7 @@ class _Run:
         self._pace = pace
         self._telephone = telephone
         self._faults = faults
+        self._at_a_time = max(1, min(settings.concurrency, settings.cycles // verdict.MIN_SAMPLES))
         self._made = 0
         self._failures: Counter[str] = Counter()
         self._problems: Counter[str] = Counter()
@@ -188,7 +189,7 @@ class _Run:
     async def _soak(self) -> RunResult:
         settings = self._settings
         self._observer.phase("warm-up")
-        await self._calls(settings.warmup)
+        await self._calls(settings.warmup, self._at_a_time)
         self._observer.phase("calls")
         counted_from = self._made
         await self._sample_after(0)
@@ -205,9 +206,12 @@ class _Run:
         return self._result(growths, found)
 
     async def _measure(self, cycles: int, counted_from: int) -> None:
-        """Make `cycles` calls in batches, with a sample after each."""
-        at_a_time = max(1, min(self._settings.concurrency, cycles // verdict.MIN_SAMPLES))
-        async for _ in self._batches(cycles, at_a_time):
+        """Make at least `cycles` calls in batches, with a sample after each.
+
+        All batches are of one size: after many calls at a time a server keeps more, such as pooled connections.
+        """
+        at_a_time = self._at_a_time
+        async for _ in self._batches(at_a_time * math.ceil(cycles / at_a_time), at_a_time):
             await self._sample_after(self._made - counted_from)
 
     async def _sample_after(self, cycles: int) -> None:

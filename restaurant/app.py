@@ -6,34 +6,40 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from xml.sax.saxutils import quoteattr
 
-from openai import AsyncOpenAI
 from pyee.base import EventEmitter
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
-from restaurant.bridge import Bridge
+from restaurant.bridge import Bridge, Kitchen
+from restaurant.container import Container
 from restaurant.leaks import Leak
-from restaurant.orders import OrderReader
+from restaurant.menu import Carts
+from restaurant.recordings import AIService
 from restaurant.settings import Settings
+from restaurant.voice import VoiceServer
 
 _TWIML = '<?xml version="1.0" encoding="UTF-8"?><Response><Connect><Stream url={url} /></Connect></Response>'
 
 
 def create_app(settings: Settings) -> Starlette:
     """The server as an ASGI application."""
-    client = AsyncOpenAI(api_key=settings.api_key, base_url=settings.base_url)
-    orders = OrderReader(
-        client,
-        model=settings.chat_model,
-        timeout_s=settings.order_timeout_s,
-        leak_timer=Leak.TIMEOUT_TIMERS in settings.leaks,
-    )
-    bridge = Bridge(settings, EventEmitter(), orders)
+    container = Container(settings)
+    carts = Carts(settings.cart_s, settings.leaks)
+    recordings = AIService(container, copy_all=Leak.WHOLE_RECORDINGS in settings.leaks)
+    bridge = Bridge(Kitchen(settings, container, EventEmitter(), carts, recordings))
+    voice = VoiceServer(recordings, idle_s=settings.idle_voice_s)
 
     async def health(_request: Request) -> Response:
-        return JSONResponse({"status": "ok", "active_calls": len(bridge.active)})
+        return JSONResponse(
+            {
+                "status": "ok",
+                "active_calls": len(bridge.active),
+                "voice_sessions": len(voice.sessions),
+                "carts": len(carts),
+            }
+        )
 
     async def incoming_call(request: Request) -> Response:
         host = request.headers.get("host", "localhost")
@@ -42,14 +48,17 @@ def create_app(settings: Settings) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        carts.start()
         yield
-        await client.close()
+        carts.stop()
+        await container.close()
 
     return Starlette(
         routes=[
             Route("/health", health),
             Route("/incoming-call", incoming_call, methods=["GET", "POST"]),
             WebSocketRoute("/media-stream", bridge.serve),
+            WebSocketRoute("/voice", voice.serve),
         ],
         lifespan=lifespan,
     )

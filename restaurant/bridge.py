@@ -3,129 +3,169 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-from openai import APIError
+from openai import OpenAIError
 from pyee.base import EventEmitter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.exceptions import WebSocketException
 
+from restaurant.container import Container
+from restaurant.intervals import Interval
 from restaurant.leaks import Leak
-from restaurant.orders import OrderItem, OrderReader
+from restaurant.line import TwilioLine
+from restaurant.menu import Carts, MenuTools
 from restaurant.realtime import RealtimeAdapter
+from restaurant.recordings import AIService
 from restaurant.settings import Settings
 
 log = logging.getLogger(__name__)
 
 Listener = Callable[..., None]
 
+_SWEEP_S = 60.0
+_TRY_AGAIN_LATER = 1013
+
+
+@dataclass(frozen=True)
+class Kitchen:
+    """What all calls share."""
+
+    settings: Settings
+    container: Container
+    events: EventEmitter
+    carts: Carts
+    recordings: AIService
+
 
 class CallSession:
     """One call, from Twilio's `start` to its `stop`."""
 
-    def __init__(
-        self,
-        twilio: WebSocket,
-        start: dict[str, Any],
-        settings: Settings,
-        events: EventEmitter,
-        orders: OrderReader,
-    ) -> None:
+    def __init__(self, twilio: WebSocket, start: dict[str, Any], kitchen: Kitchen) -> None:
         self.call_sid: str = start["callSid"]
-        self.cart: list[OrderItem] = []
-        self._stream_sid: str = start["streamSid"]
+        self.began = time.monotonic()
         self._twilio = twilio
-        self._events = events
-        self._orders = orders
-        self._leak_listeners = Leak.WEBSOCKET_LISTENERS in settings.leaks
+        self._kitchen = kitchen
+        self._leaks = kitchen.settings.leaks
+        self._line = TwilioLine(twilio, start["streamSid"], self._leaks)
         self._transcript: list[str] = []
-        self._to_twilio: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._sender: asyncio.Task[None] | None = None
         self._listeners: list[tuple[str, Listener]] = []
-        self._adapter = RealtimeAdapter(settings.realtime_url, settings.api_key, events, self.call_sid)
+        self._adapter = self._new_adapter(kitchen.events)
+        self._connecting: asyncio.Task[None] | None = None
 
-    async def open(self) -> None:
-        """Connect the model. Raises OSError, WebSocketException."""
+    def open(self) -> None:
+        """Begin to connect the model; the caller may hang up meanwhile."""
         self._listen("audio", self._on_audio)
         self._listen("transcript", self._on_transcript)
         self._listen("order", self._on_order)
         self._listen("interrupted", self._on_interrupted)
         self._listen("error", self._on_error)
-        self._sender = asyncio.create_task(self._send_to_twilio())
-        await self._adapter.connect()
+        self._connecting = asyncio.create_task(self._connect())
 
     async def hear(self, payload: str) -> None:
         """Take a frame of the caller's audio."""
+        self._line.metrics.frames_in += 1
+        self._kitchen.recordings.record(self.call_sid, base64.b64decode(payload))
         await self._adapter.append(payload)
 
+    async def end(self) -> None:
+        """End it from our side."""
+        with suppress(RuntimeError, WebSocketDisconnect):
+            await self._twilio.close()
+
     async def close(self) -> None:
-        """Let go of all that the call held."""
-        if not self._leak_listeners:
+        """Let go of all that the call held, and read the order out of what was said."""
+        if Leak.WEBSOCKET_LISTENERS not in self._leaks:
             # The good way: without it, the server's emitter keeps every call's session for ever.
             for event, listener in self._listeners:
-                self._events.remove_listener(event, listener)
-        await self._adapter.disconnect()
-        if self._sender is not None:
-            self._sender.cancel()
+                self._kitchen.events.remove_listener(event, listener)
+        if self._connecting is not None and Leak.HANDSHAKE_SOCKETS not in self._leaks:
+            # The good way: without it, a handshake under way opens a socket that nobody closes.
+            self._connecting.cancel()
             with suppress(asyncio.CancelledError):
-                await self._sender
+                await self._connecting
+        if Leak.MODEL_SOCKETS not in self._leaks:
+            await self._adapter.disconnect()  # the good way: the model does not know that the caller has gone
+        await self._line.close()
+        try:
+            await self._confirm()
+        except (TimeoutError, OpenAIError) as error:
+            # The bad way says nothing, and nobody ever learns of it.
+            if Leak.SILENT_ERRORS not in self._leaks:
+                log.warning("call %s: no order could be read: %s", self.call_sid, error)
+        finally:
+            self._kitchen.recordings.drop_recording(self.call_sid)
+            ordered = self._kitchen.carts.close(self.call_sid)
+            log.info("call %s ordered %s; %s", self.call_sid, ordered, self._line.metrics)
 
-    async def confirm(self) -> None:
+    async def _connect(self) -> None:
+        try:
+            if Leak.DUPLICATE_ADAPTERS in self._leaks:
+                spare = self._new_adapter(EventEmitter())  # the bad way: a second one, and nobody's to disconnect
+                await spare.connect()
+            await self._adapter.connect()
+        except (OSError, WebSocketException) as error:
+            if Leak.SILENT_ERRORS not in self._leaks:
+                log.warning("call %s: the model cannot be reached, a message is taken: %s", self.call_sid, error)
+            self._kitchen.recordings.start_recording(self.call_sid)
+
+    async def _confirm(self) -> None:
         """Read the order out of what was said, when anything was."""
+        message = await self._kitchen.recordings.transcribe_recording(self.call_sid)
+        if message:
+            self._transcript.append(f"caller: {message}")
         if not self._transcript:
             return
-        try:
-            self.cart = list(await self._orders.read("\n".join(self._transcript)))
-        except (TimeoutError, APIError) as error:
-            log.warning("call %s: no order could be read: %s", self.call_sid, error)
-            return
-        log.info("call %s ordered %s", self.call_sid, self.cart)
+        said = "\n".join(self._transcript)
+        container = self._kitchen.container
+        self._kitchen.carts.add(self.call_sid, *await container.orders.read(said))
+        log.info("call %s: %s", self.call_sid, await container.chat.first_words(said))
+
+    def _new_adapter(self, events: EventEmitter) -> RealtimeAdapter:
+        settings = self._kitchen.settings
+        tools = MenuTools(self._kitchen.carts)
+        return RealtimeAdapter(settings.realtime_url, settings.api_key, events, self.call_sid, tools)
 
     def _listen(self, event: str, listener: Listener) -> None:
         name = f"{event}:{self.call_sid}"
-        self._events.on(name, listener)
+        self._kitchen.events.on(name, listener)
         self._listeners.append((name, listener))
 
     def _on_audio(self, payload: str) -> None:
-        self._queue("media", media={"payload": payload})
+        self._line.play(payload)
 
     def _on_transcript(self, role: str, text: str) -> None:
         self._transcript.append(f"{role}: {text}")
         if role == "agent":
-            self._queue("mark", mark={"name": f"said-{len(self._transcript)}"})
+            self._line.mark(f"said-{len(self._transcript)}")
 
-    def _on_order(self, arguments: dict[str, Any]) -> None:
-        self.cart.append(OrderItem(str(arguments.get("item")), int(arguments.get("quantity", 1))))
+    def _on_order(self, tool: str, result: str) -> None:
+        log.info("call %s: %s: %s", self.call_sid, tool, result)
 
     def _on_interrupted(self) -> None:
-        self._queue("clear")
+        self._line.clear()
 
     def _on_error(self, message: str) -> None:
-        log.warning("call %s: %s", self.call_sid, message)
-
-    def _queue(self, event: str, **fields: Any) -> None:
-        self._to_twilio.put_nowait({"event": event, "streamSid": self._stream_sid, **fields})
-
-    async def _send_to_twilio(self) -> None:
-        while True:
-            message = await self._to_twilio.get()
-            try:
-                await self._twilio.send_text(json.dumps(message))
-            except (WebSocketDisconnect, RuntimeError):
-                return  # the caller has gone; the receiving side ends the call
+        if Leak.SILENT_ERRORS not in self._leaks:
+            log.warning("call %s: %s", self.call_sid, message)
 
 
 class Bridge:
     """Serves Media Streams: the WebSocket endpoint."""
 
-    def __init__(self, settings: Settings, events: EventEmitter, orders: OrderReader) -> None:
-        self._settings = settings
-        self._events = events
-        self._orders = orders
+    def __init__(self, kitchen: Kitchen) -> None:
+        self._kitchen = kitchen
+        self._settings = kitchen.settings
+        self._sweep: Interval | None = None
+        self._waiting: list[WebSocket] = []
+        self._ending: set[asyncio.Future[None]] = set()
         self.active: dict[str, CallSession] = {}
         """The calls under way, by call SID."""
 
@@ -137,24 +177,54 @@ class Bridge:
             while True:
                 message = json.loads(await twilio.receive_text())
                 match message["event"]:
-                    case "start":
-                        session = CallSession(twilio, message["start"], self._settings, self._events, self._orders)
-                        self.active[session.call_sid] = session
-                        await session.open()
+                    case "start" if session is None:
+                        if len(self.active) >= self._settings.max_calls:
+                            await self._refuse(twilio)
+                            return
+                        session = CallSession(twilio, message["start"], self._kitchen)
+                        self._join(session)
+                        session.open()
                     case "media" if session is not None:
                         await session.hear(message["media"]["payload"])
                     case "stop":
                         break
         except WebSocketDisconnect:
             pass  # hung up, or dropped
-        except (OSError, WebSocketException) as error:
-            log.warning("the model could not be reached: %s", error)
         except (ValueError, KeyError, TypeError) as error:
             log.warning("not a Media Streams message: %r", error)
         finally:
             if session is not None:
-                self.active.pop(session.call_sid, None)
-                await session.close()
-                await session.confirm()
+                try:
+                    await session.close()
+                finally:
+                    self._leave(session)
         with suppress(RuntimeError, WebSocketDisconnect):
             await twilio.close()
+
+    async def _refuse(self, twilio: WebSocket) -> None:
+        if Leak.REFUSED_CALLS in self._settings.leaks:
+            # The bad way: it is put into a line that nobody serves.
+            self._waiting.append(twilio)
+            await asyncio.Event().wait()
+        log.warning("a call is refused: %d are under way", len(self.active))
+        await twilio.close(_TRY_AGAIN_LATER, "too many calls")
+
+    def _join(self, session: CallSession) -> None:
+        if not self.active:
+            self._sweep = Interval(_SWEEP_S, self._end_stale)
+        self.active[session.call_sid] = session
+
+    def _leave(self, session: CallSession) -> None:
+        self.active.pop(session.call_sid, None)
+        if not self.active and self._sweep is not None:
+            if Leak.ORPHANED_INTERVALS not in self._settings.leaks:
+                self._sweep.stop()  # the good way; without it, each busy spell leaves one that goes on for ever
+            self._sweep = None
+
+    def _end_stale(self) -> None:
+        oldest = time.monotonic() - self._settings.stale_call_s
+        for session in [s for s in self.active.values() if s.began < oldest]:
+            log.warning("call %s has gone on for too long", session.call_sid)
+            ending = asyncio.ensure_future(session.end())
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)

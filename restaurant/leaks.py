@@ -15,11 +15,53 @@ VARIABLE = "RESTAURANT_LEAKS"
 class Leak(StrEnum):
     """A leak that the server can be given."""
 
+    DUPLICATE_CLIENTS = "duplicate_clients"
+    """Each use makes an OpenAI client of its own, with its own pool of connections (`container.Container.client`)."""
+
+    ORPHANED_INTERVALS = "orphaned_intervals"
+    """The sweep for stale calls is started again with each busy spell and never stopped (`bridge.Bridge._leave`)."""
+
     WEBSOCKET_LISTENERS = "websocket_listeners"
     """A call's listeners stay registered after it has ended (`bridge.CallSession.close`)."""
 
     TIMEOUT_TIMERS = "timeout_timers"
     """A timeout's timer runs on when the operation was quicker (`timeouts.with_timeout`)."""
+
+    UPLOAD_STREAMS = "upload_streams"
+    """An interrupted upload leaves its temp file there, and open (`transcriber.Transcriber.transcribe`)."""
+
+    UNBOUNDED_CARTS = "unbounded_carts"
+    """Carts are kept for ever (`menu.Carts.close`)."""
+
+    DUPLICATE_ADAPTERS = "duplicate_adapters"
+    """A call connects a second adapter that nobody disconnects (`bridge.CallSession.open`)."""
+
+    WHOLE_RECORDINGS = "whole_recordings"
+    """Each piece of a recording is put behind a copy of all that came before (`recordings.Recording.append`)."""
+
+    CACHE_POLLING = "cache_polling"
+    """A timer looks for carts that have expired, a hundred times a second (`menu.Carts.start`)."""
+
+    SILENT_ERRORS = "silent_errors"
+    """What goes wrong is swallowed without a word (`bridge.CallSession.close`)."""
+
+    MODEL_SOCKETS = "model_sockets"
+    """The model's socket stays open when the caller hangs up (`bridge.CallSession.close`)."""
+
+    HANDSHAKE_SOCKETS = "handshake_sockets"
+    """So does one whose handshake was under way when the caller hung up (`bridge.CallSession.close`)."""
+
+    CALL_TASKS = "call_tasks"
+    """A call's reporter reports for ever (`line.TwilioLine.close`)."""
+
+    REFUSED_CALLS = "refused_calls"
+    """A call that there is no room for waits for ever, with its socket (`bridge.Bridge._refuse`)."""
+
+    UNAWAITED_CLOSE = "unawaited_close"
+    """A streamed answer is left half read, its `close()` never awaited (`chat.ChatAgent.first_words`)."""
+
+    NATIVE_BUFFERS = "native_buffers"
+    """A call's native buffer is never freed (`line.TwilioLine.close`)."""
 
 
 def parse(text: str) -> AbstractSet[Leak]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from openai import AsyncOpenAI
+from openai import APIConnectionError, AsyncOpenAI, InternalServerError
 
+from restaurant.menu import MENU, OrderItem
+from restaurant.retries import with_retry
 from restaurant.timeouts import with_timeout
-
-MENU = ("burger", "cheeseburger", "fries", "salad", "cola", "water")
 
 _INSTRUCTIONS = (
     'You read phone orders. Answer with JSON alone: {"items": [{"name": NAME, "quantity": NUMBER}]}. '
@@ -17,40 +17,39 @@ _INSTRUCTIONS = (
 )
 
 
-@dataclass(frozen=True)
-class OrderItem:
-    """So many of one thing on the menu."""
-
-    name: str
-    quantity: int
-
-
 class OrderReader:
     """Reads an order out of a call's transcript."""
 
-    def __init__(self, client: AsyncOpenAI, *, model: str, timeout_s: float, leak_timer: bool) -> None:
+    def __init__(
+        self, client: Callable[[], AsyncOpenAI], *, model: str, timeout_s: float, leak_timer: bool = False
+    ) -> None:
         self._client = client
         self._model = model
         self._timeout_s = timeout_s
         self._leak_timer = leak_timer
 
     async def read(self, transcript: str) -> tuple[OrderItem, ...]:
-        """The items ordered; what is not on the menu is left out. Raises TimeoutError, openai.APIError."""
-        completion = await with_timeout(
-            self._client.chat.completions.create(
-                model=self._model,
-                messages=[
-                    {"role": "system", "content": _INSTRUCTIONS},
-                    {"role": "user", "content": transcript},
-                ],
-            ),
+        """The items ordered; what is not on the menu is left out. Raises TimeoutError, openai.OpenAIError."""
+        answer = await with_timeout(
+            with_retry(lambda: self._ask(transcript), on=(APIConnectionError, InternalServerError), times=2),
             self._timeout_s,
             leak_timer=self._leak_timer,
         )
-        return _items(completion.choices[0].message.content or "")
+        return items_of(answer)
+
+    async def _ask(self, transcript: str) -> str:
+        completion = await self._client().chat.completions.create(
+            model=self._model,
+            messages=[
+                {"role": "system", "content": _INSTRUCTIONS},
+                {"role": "user", "content": transcript},
+            ],
+        )
+        return completion.choices[0].message.content or ""
 
 
-def _items(answer: str) -> tuple[OrderItem, ...]:
+def items_of(answer: str) -> tuple[OrderItem, ...]:
+    """The items in the model's answer."""
     try:
         rows = json.loads(answer)["items"]
         return tuple(

@@ -10,9 +10,9 @@ from typing import Any
 
 from pyee.base import EventEmitter
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from restaurant.orders import MENU
+from restaurant.menu import MENU, TOOLS, MenuTools
 
 log = logging.getLogger(__name__)
 
@@ -28,19 +28,12 @@ _SESSION: dict[str, Any] = {
         },
         "output": {"format": {"type": "audio/pcmu"}, "voice": "marin"},
     },
-    "tools": [
-        {
-            "type": "function",
-            "name": "add_to_cart",
-            "description": "Put something on the menu into the caller's cart.",
-            "parameters": {
-                "type": "object",
-                "properties": {"item": {"type": "string"}, "quantity": {"type": "integer"}},
-                "required": ["item", "quantity"],
-            },
-        }
-    ],
+    "tools": TOOLS,
 }
+
+_HEARTBEAT_S = 20.0
+_MOST_RECONNECTS = 2
+_FIRST_WAIT_S = 0.2
 
 
 class RealtimeAdapter:
@@ -50,43 +43,81 @@ class RealtimeAdapter:
     `transcript` (role, text), `order` (arguments), `interrupted`, `error` (message).
     """
 
-    def __init__(self, url: str, api_key: str, events: EventEmitter, call_sid: str) -> None:
+    def __init__(self, url: str, api_key: str, events: EventEmitter, call_sid: str, tools: MenuTools) -> None:
         self._url = url
         self._headers = {"Authorization": f"Bearer {api_key}"}
         self._events = events
         self._call_sid = call_sid
+        self._tools = tools
         self._socket: ClientConnection | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._wanted = True
 
     async def connect(self) -> None:
         """Open the session and have the model greet the caller. Raises OSError, WebSocketException."""
-        self._socket = await connect(self._url, additional_headers=self._headers)
-        self._reader = asyncio.create_task(self._read(self._socket))
-        await self._send({"type": "session.update", "session": _SESSION})
+        self._socket = await self._open()
+        self._reader = asyncio.create_task(self._read())
         await self._send({"type": "response.create"})
 
     async def append(self, payload: str) -> None:
-        """Pass on the caller's audio: base64 mu-law."""
+        """Pass on the caller's audio, base64 mu-law; before the session is open it is dropped."""
         await self._send({"type": "input_audio_buffer.append", "audio": payload})
 
     async def disconnect(self) -> None:
         """Close the session; does nothing when there is none."""
+        self._wanted = False
         if self._socket is not None:
             await self._socket.close()
         if self._reader is not None:
             await self._reader
+
+    async def _open(self) -> ClientConnection:
+        # The heartbeat is the protocol's own ping: a peer that does not answer it in time is dropped.
+        socket = await connect(
+            self._url, additional_headers=self._headers, ping_interval=_HEARTBEAT_S, ping_timeout=_HEARTBEAT_S
+        )
+        try:
+            await socket.send(json.dumps({"type": "session.update", "session": _SESSION}))
+        except BaseException:  # cancelled too: nobody else knows of it yet
+            await socket.close()
+            raise
+        return socket
 
     async def _send(self, event: dict[str, Any]) -> None:
         if self._socket is not None:
             with suppress(ConnectionClosed):  # the reader sees it too, and tells
                 await self._socket.send(json.dumps(event))
 
-    async def _read(self, socket: ClientConnection) -> None:
+    async def _read(self) -> None:
+        """Hear the model out; when its connection breaks, try again, but not for ever."""
+        for attempt in range(1 + _MOST_RECONNECTS):
+            if attempt and not await self._reconnected(attempt):
+                continue
+            if self._socket is None:
+                return
+            try:
+                async for message in self._socket:
+                    await self._on_event(json.loads(message))
+            except ConnectionClosed as closed:
+                self._emit("error", f"the model's connection broke: {closed}")
+            if self._is_over() or self._socket.close_code == 1000:
+                return
+
+    async def _reconnected(self, attempt: int) -> bool:
+        await asyncio.sleep(_FIRST_WAIT_S * 2 ** (attempt - 1))
+        if self._is_over():
+            return False
         try:
-            async for message in socket:
-                await self._on_event(json.loads(message))
-        except ConnectionClosed as closed:
-            self._emit("error", f"the model's connection broke: {closed}")
+            self._socket = await self._open()
+        except (OSError, WebSocketException) as error:
+            self._emit("error", f"the model cannot be reached again: {error}")
+            return False
+        if self._is_over():  # it ended while this was connecting
+            await self._socket.close()
+        return True
+
+    def _is_over(self) -> bool:
+        return not self._wanted
 
     async def _on_event(self, event: dict[str, Any]) -> None:
         match event["type"]:
@@ -106,8 +137,9 @@ class RealtimeAdapter:
     async def _on_response_done(self, response: dict[str, Any]) -> None:
         calls = [item for item in response["output"] if item["type"] == "function_call"]
         for call in calls:
-            self._emit("order", json.loads(call["arguments"]))
-            output = {"type": "function_call_output", "call_id": call["call_id"], "output": '{"ok": true}'}
+            result = self._tools.call(self._call_sid, call["name"], call["arguments"])
+            self._emit("order", call["name"], result)
+            output = {"type": "function_call_output", "call_id": call["call_id"], "output": result}
             await self._send({"type": "conversation.item.create", "item": output})
         if calls and all(item["type"] != "message" for item in response["output"]):
             await self._send({"type": "response.create"})  # it has said nothing yet

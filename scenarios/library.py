@@ -35,6 +35,7 @@ _SCENARIOS = (
         HangUp(),
         chat=(_ORDER,),
     ),
+    Scenario("voicemail", Say("Two burgers, please. My name is Ada.", seconds=1.0), HangUp(), chat=(_ORDER,)),
     # The edge paths, where leaks hide.
     Scenario("early_hang_up", HangUp(), chat=(_ORDER,)),
     Scenario(

@@ -98,6 +98,8 @@ def endpoint(
             except Gone:
                 ending = "ended by a fault"
                 return web.Response()  # to nobody: the connection is no more
+            except ConnectionError:
+                return web.Response()  # the client went before it had all of its answer
             ending = str(response.status)
             ledger.moved(entry, received=request.content_length or 0, sent=max(0, response.body_length))
         finally:

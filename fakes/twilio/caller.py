@@ -40,7 +40,7 @@ ENDPOINT = "media-stream"
 """What a stream is called in the ledger and in faults."""
 
 _HANDSHAKE_S = 15.0
-_CLOSE_S = 10.0
+_CLOSE_S = 2.0
 _MOST_LATE_FRAMES = 5
 
 

@@ -4,94 +4,121 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+import pytest
 
-from fakes.ledger import Ledger
-from fakes.openai import OpenAIServer
-from fakes.twilio import CallEnd, Pace, StreamCaller, StreamIds
-from harness.call import ScriptedCall
-from harness.soak import free_port
+from fakes.twilio import CallEnd
 from harness.sut import Sut
-from scenarios import BUILT_IN, Scenario
 
 
-@asynccontextmanager
-async def restaurant(tmp_path: Path, ledger: Ledger, scenario: Scenario) -> AsyncIterator[str]:
-    port = free_port()
-    async with OpenAIServer(scenario.model_script, ledger, speed=10.0) as model:
-        environment = {**os.environ, "OPENAI_API_KEY": "k", "OPENAI_BASE_URL": model.base_url}
-        command = (sys.executable, "-P", "-m", "restaurant", "--port", str(port), "--log-level", "info")
-        async with Sut(command, environment, tmp_path / "sut.log") as sut:
-            await sut.until_listening("127.0.0.1", port, 20.0)
-            yield f"127.0.0.1:{port}"
+def test_a_call_is_answered_ordered_and_let_go(restaurant: Any) -> None:
+    async def run() -> None:
+        async with restaurant("two_burgers") as grill:
+            end, driver = await grill.call()
+            health = await grill.until_idle()
+            assert end == CallEnd("caller", "hung up")
+            assert driver.finished
+            assert driver.problems == []
+            assert driver.stream.heard_s >= 1.2
+            # One by the model's function call, one read from the transcript.
+            log = grill.log.read_text()
+            assert log.count("OrderItem(name='burger', quantity=2)") == 2
+            assert "frames_out=" in log
+            assert [c.ending for c in grill.ledger.ended("realtime")] == ["closed 1000"]
+            assert [c.ending for c in grill.ledger.ended("chat.completions")] == ["200", "200"]
+            assert grill.ledger.distinct_peers("chat.completions") == 1  # one shared client
+            assert health == {"status": "ok", "active_calls": 0, "voice_sessions": 0, "carts": 0}
+
+    asyncio.run(run())
 
 
-def call(tmp_path: Path, name: str) -> tuple[CallEnd, ScriptedCall, Ledger, str, dict[str, object]]:
-    async def run() -> tuple[CallEnd, ScriptedCall, Ledger, str, dict[str, object]]:
-        ledger, scenario = Ledger(), BUILT_IN[name]
-        async with restaurant(tmp_path, ledger, scenario) as address:
-            driver = ScriptedCall(scenario, StreamIds.numbered(1), speed=10.0)
-            caller = StreamCaller(f"ws://{address}/media-stream", ledger, pace=Pace(10.0))
-            end = await caller.call(driver)
-            async with asyncio.timeout(10), aiohttp.ClientSession() as http:
-                while ledger.still_open() or not await _is_idle(http, address):
-                    await asyncio.sleep(0.05)
-                async with http.get(f"http://{address}/health") as response:
-                    health = await response.json()
-        return end, driver, ledger, (tmp_path / "sut.log").read_text(), health
+@pytest.mark.parametrize("scenario", ["drop", "early_hang_up", "hang_up_while_speaking"])
+def test_a_caller_who_goes_early_leaves_nothing_open(restaurant: Any, scenario: str) -> None:
+    async def run() -> None:
+        async with restaurant(scenario) as grill:
+            await grill.call()
+            await grill.until_idle()
+            assert "Traceback" not in grill.log.read_text()
 
-    return asyncio.run(run())
+    asyncio.run(run())
 
 
-def test_each_session_at_the_model_is_known_to_be_of_its_call(tmp_path: Path) -> None:
-    async def run() -> list[tuple[str, bool]]:
-        ledger, scenario = Ledger(), BUILT_IN["question"]
-        async with restaurant(tmp_path, ledger, scenario) as address:
-            caller = StreamCaller(f"ws://{address}/media-stream", ledger, pace=Pace(10.0))
-            calls = [ScriptedCall(scenario, StreamIds.numbered(n), speed=10.0) for n in range(1, 9)]
-            await asyncio.gather(*(caller.call(call, call.stream.ids.call_sid) for call in calls))
-            async with asyncio.timeout(10):
-                while ledger.still_open():
-                    await asyncio.sleep(0.05)
-        return [(c.call, c.certain) for c in ledger.ended("realtime")]
+def test_a_caller_who_hangs_up_while_the_model_is_called_leaves_nothing_open(restaurant: Any) -> None:
+    async def run() -> None:
+        async with restaurant("early_hang_up", faults=["latency(seconds=0.3)@realtime"]) as grill:
+            await grill.call()
+            await asyncio.sleep(0.6)
+            await grill.until_idle()
+            assert "Traceback" not in grill.log.read_text()
 
-    assert sorted(asyncio.run(run())) == [(f"CA{n:032x}", True) for n in range(1, 9)]
+    asyncio.run(run())
 
 
-async def _is_idle(http: aiohttp.ClientSession, address: str) -> bool:
-    async with http.get(f"http://{address}/health") as response:
-        return bool((await response.json())["active_calls"] == 0)
+def test_calls_at_the_same_time_are_let_go_and_each_session_is_known_by_its_call(restaurant: Any) -> None:
+    async def run() -> None:
+        async with restaurant() as grill:
+            ends = await asyncio.gather(*(grill.call(n) for n in range(1, 101)))
+            assert {end for end, _ in ends} == {CallEnd("caller", "hung up")}
+            await grill.until_idle()
+            sessions = [(c.call, c.certain) for c in grill.ledger.ended("realtime")]
+            assert sorted(sessions) == [(f"CA{n:032x}", True) for n in range(1, 101)]
+
+    asyncio.run(run())
 
 
-def test_a_call_is_answered_ordered_and_let_go(tmp_path: Path) -> None:
-    end, driver, ledger, log, health = call(tmp_path, "two_burgers")
-    assert end == CallEnd("caller", "hung up")
-    assert driver.finished
-    assert driver.problems == []
-    assert driver.stream.heard_s >= 1.2
-    assert "ordered [OrderItem(name='burger', quantity=2)]" in log
-    assert [c.ending for c in ledger.ended("realtime")] == ["closed 1000"]
-    assert [c.ending for c in ledger.ended("chat.completions")] == ["200"]
-    assert health == {"status": "ok", "active_calls": 0}
+def test_without_the_model_a_message_is_taken_and_written_down(restaurant: Any) -> None:
+    async def run() -> None:
+        async with restaurant("hang_up_while_speaking", faults=["status(code=503)@realtime"]) as grill:
+            _, driver = await grill.call()
+            await grill.until_idle()
+            assert driver.failure == "heard nothing in step 3 (Listen)"
+            assert [c.ending for c in grill.ledger.ended("audio.transcriptions")] == ["200"]
+            assert "the model cannot be reached, a message is taken" in grill.log.read_text()
+
+    asyncio.run(run())
 
 
-def test_a_caller_who_is_dropped_leaves_nothing_open(tmp_path: Path) -> None:
-    end, _, ledger, log, _ = call(tmp_path, "drop")
-    assert end == CallEnd("caller", "reset")
-    assert ledger.seen("realtime") == 1
-    assert "Traceback" not in log
+def test_a_message_that_cannot_be_written_down_is_told_in_the_log(restaurant: Any) -> None:
+    async def run() -> None:
+        faults = ["status(code=503)@realtime", "reset@audio.transcriptions"]
+        async with restaurant("hang_up_while_speaking", faults=faults) as grill:
+            await grill.call()
+            assert (await grill.until_idle())["carts"] == 0
+            assert "no order could be read" in grill.log.read_text()
+
+    asyncio.run(run())
 
 
-def test_the_webhook_answers_twiml_with_the_stream(tmp_path: Path) -> None:
+def test_a_model_that_breaks_off_is_called_again_but_not_for_ever(restaurant: Any) -> None:
+    async def run() -> None:
+        async with restaurant(faults=["reset@realtime/response.done"]) as grill:
+            await grill.call()
+            await grill.until_idle()
+            assert 1 <= grill.ledger.seen("realtime") <= 3
+            assert "the model's connection broke" in grill.log.read_text()
+
+    asyncio.run(run())
+
+
+def test_one_call_too_many_is_refused_and_the_others_go_on(restaurant: Any) -> None:
+    async def run() -> None:
+        async with restaurant(RESTAURANT_MAX_CALLS="2") as grill:
+            ends = await asyncio.gather(*(grill.call(n) for n in range(1, 4)))
+            assert sorted(end.detail for end, _ in ends) == ["closed 1013", "hung up", "hung up"]
+            await grill.until_idle()
+
+    asyncio.run(run())
+
+
+def test_the_webhook_answers_twiml_with_the_stream(restaurant: Any) -> None:
     async def run() -> str:
         async with (
-            restaurant(tmp_path, Ledger(), BUILT_IN["question"]) as address,
+            restaurant() as grill,
             aiohttp.ClientSession(headers={"Host": 'grill"<x>'}) as http,
-            http.post(f"http://{address}/incoming-call") as response,
+            http.post(f"http://{grill.address}/incoming-call") as response,
         ):
             assert response.content_type == "application/xml"
             return await response.text()
@@ -99,23 +126,46 @@ def test_the_webhook_answers_twiml_with_the_stream(tmp_path: Path) -> None:
     assert "<Stream url='wss://grill\"&lt;x&gt;/media-stream' />" in asyncio.run(run())
 
 
-def test_nonsense_on_the_stream_does_not_bring_the_server_down(tmp_path: Path) -> None:
+def test_nonsense_on_the_stream_does_not_bring_the_server_down(restaurant: Any) -> None:
     async def run() -> None:
-        async with restaurant(tmp_path, Ledger(), BUILT_IN["question"]) as address, aiohttp.ClientSession() as http:
+        async with restaurant() as grill, aiohttp.ClientSession() as http:
             for text in ("{", "[]", json.dumps({"event": "start"}), json.dumps({"event": "media"})):
-                websocket = await http.ws_connect(f"ws://{address}/media-stream")
+                websocket = await http.ws_connect(f"ws://{grill.address}/media-stream")
                 await websocket.send_str(text)
                 await websocket.close()
-            assert await _is_idle(http, address)
+            await grill.until_idle()
 
     asyncio.run(run())
 
 
-def test_wrong_settings_end_the_server_with_one_line(tmp_path: Path) -> None:
+def test_sigterm_in_mid_call_ends_the_call_and_the_server(restaurant: Any) -> None:
+    async def run() -> None:
+        async with restaurant("two_burgers") as grill:
+            call = asyncio.create_task(grill.call())
+            while not grill.ledger.still_open("realtime"):
+                await asyncio.sleep(0.01)
+        end, _ = await call  # the server has been sent SIGTERM by now
+        assert end.kind == "server"
+        assert not grill.ledger.still_open()
+        log = grill.log.read_text()
+        assert "Application shutdown complete" in log
+        assert "Traceback" not in log
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("RESTAURANT_LEAKS", "water", "RESTAURANT_LEAKS: expected none"),
+        ("RESTAURANT_MAX_CALLS", "-1", "RESTAURANT_MAX_CALLS: expected a whole number, found '-1'"),
+    ],
+)
+def test_wrong_settings_end_the_server_with_one_line(tmp_path: Path, name: str, value: str, says: str) -> None:
     async def run() -> str:
-        environment = {**os.environ, "RESTAURANT_LEAKS": "water"}
+        environment = {**os.environ, name: value}
         async with Sut((sys.executable, "-P", "-m", "restaurant"), environment, tmp_path / "log") as sut:
             await sut.ended()
             return sut.how_it_ended()
 
-    assert "exited with status 1; it printed: RESTAURANT_LEAKS: expected none" in asyncio.run(run())
+    assert f"exited with status 1; it printed: {says}" in asyncio.run(run())

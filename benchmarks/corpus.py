@@ -1,0 +1,70 @@
+"""Each leak of the restaurant against leakline: `python benchmarks/corpus.py [--runs N] [--cycles N] [LEAK ...]`.
+
+Prints, for each leak alone, what was found and where, and in how many of the runs it was the same; the sound server
+comes last. It is the table of `docs/corpus.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import tempfile
+import time
+from collections import Counter
+
+from harness import demo
+from harness.errors import LeaklineError
+from harness.model import RunResult
+from harness.settings import SoakSettings
+from harness.soak import soak
+from restaurant.leaks import Leak
+
+
+def found(result: RunResult) -> str:
+    """What a run found, in a few words."""
+    if not result.findings:
+        return result.state
+    lines = (
+        f"{f.resource} {f.measure.partition(' (')[0]} in {f.site.function if f.site else '(no line)'}"
+        for f in result.findings
+    )
+    return "; ".join(lines)
+
+
+def one(leak: str, cycles: int) -> tuple[str, float]:
+    """What one run found, and how long it took in seconds."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as runs:
+        try:
+            settings = SoakSettings(**demo.given(leak, {"cycles": cycles, "runs": runs}))
+            return found(asyncio.run(soak(settings))), time.monotonic() - began
+        except LeaklineError as error:
+            return f"no run: {error}", time.monotonic() - began
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--cycles", type=int, default=100)
+    parser.add_argument("leaks", nargs="*", default=[*Leak, "none"])
+    options = parser.parse_args()
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {options.cycles} calls\n"
+    )
+    print(f"| {'leak':20} | same in | seconds | found |\n|{'-' * 22}|---|---|---|")
+    for leak in options.leaks:
+        runs = [one(str(leak), options.cycles) for _ in range(options.runs)]
+        # Amounts differ a little from run to run: what is the same is the resource and the place.
+        kinds = Counter(
+            tuple((part.split()[0], part.rpartition(" in ")[2]) for part in f.split("; ")) for f, _ in runs
+        )
+        _, times = kinds.most_common(1)[0]
+        seconds = sum(s for _, s in runs) / len(runs)
+        print(f"| {leak:20} | {times} of {options.runs} | {seconds:4.0f} | {runs[0][0]} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

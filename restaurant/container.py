@@ -1,0 +1,129 @@
+"""The model's services, made when they are first asked for, over one shared client."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Protocol
+
+from openai import AsyncOpenAI
+
+from restaurant.chat import ChatAgent
+from restaurant.leaks import Leak
+from restaurant.menu import OrderItem
+from restaurant.orders import OrderReader
+from restaurant.settings import Settings
+from restaurant.speech import Speaker
+from restaurant.transcriber import Transcriber
+
+
+class Transcribes(Protocol):
+    """Speech to text."""
+
+    async def transcribe(self, audio: bytes) -> str:
+        """The words of some mu-law audio."""
+
+
+class Speaks(Protocol):
+    """Text to speech."""
+
+    async def speak(self, text: str) -> bytes:
+        """A WAV file of `text`."""
+
+
+class Chats(Protocol):
+    """The agent that answers in writing."""
+
+    async def reply(self, said: str) -> str:
+        """The whole answer."""
+
+    async def first_words(self, said: str) -> str:
+        """How it begins."""
+
+
+class ReadsOrders(Protocol):
+    """What was ordered in a transcript."""
+
+    async def read(self, transcript: str) -> tuple[OrderItem, ...]:
+        """The items."""
+
+
+class StandIn:
+    """All the services, for a server without a key: nothing is heard, said or ordered."""
+
+    async def transcribe(self, audio: bytes) -> str:
+        """No words."""
+        return ""
+
+    async def speak(self, text: str) -> bytes:
+        """No sound."""
+        return b""
+
+    async def reply(self, said: str) -> str:
+        """A sentence that says what is missing."""
+        return "The model has not been set up."
+
+    async def first_words(self, said: str) -> str:
+        """The same."""
+        return await self.reply(said)
+
+    async def read(self, transcript: str) -> tuple[OrderItem, ...]:
+        """An order of nothing."""
+        return ()
+
+
+class Container:
+    """Makes the services and their client, and closes what it made."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._clients: list[AsyncOpenAI] = []
+
+    def client(self) -> AsyncOpenAI:
+        """The client that all services share."""
+        if Leak.DUPLICATE_CLIENTS in self._settings.leaks or not self._clients:
+            # The good way makes one; the bad way makes one for each use, each with its own pool of connections.
+            self._clients.append(
+                AsyncOpenAI(api_key=self._settings.api_key, base_url=self._settings.base_url, max_retries=0)
+            )
+        return self._clients[-1]
+
+    @cached_property
+    def transcriber(self) -> Transcribes:
+        """Speech to text."""
+        if not self._settings.api_key:
+            return StandIn()
+        leaks = Leak.UPLOAD_STREAMS in self._settings.leaks
+        return Transcriber(self.client, model=self._settings.transcription_model, leak_uploads=leaks)
+
+    @cached_property
+    def speech(self) -> Speaks:
+        """Text to speech."""
+        if not self._settings.api_key:
+            return StandIn()
+        return Speaker(self.client, model=self._settings.speech_model)
+
+    @cached_property
+    def chat(self) -> Chats:
+        """The agent that answers in writing."""
+        if not self._settings.api_key:
+            return StandIn()
+        leaks = Leak.UNAWAITED_CLOSE in self._settings.leaks
+        return ChatAgent(self.client, model=self._settings.chat_model, leak_streams=leaks)
+
+    @cached_property
+    def orders(self) -> ReadsOrders:
+        """What was ordered in a transcript."""
+        if not self._settings.api_key:
+            return StandIn()
+        return OrderReader(
+            self.client,
+            model=self._settings.chat_model,
+            timeout_s=self._settings.order_timeout_s,
+            leak_timer=Leak.TIMEOUT_TIMERS in self._settings.leaks,
+        )
+
+    async def close(self) -> None:
+        """Close every client that was made."""
+        clients, self._clients = self._clients, []
+        for client in clients:
+            await client.close()

@@ -1,0 +1,59 @@
+"""Each leak of the restaurant, alone, is found: by what grows, and by the function that makes it. One table."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from harness import demo
+from harness.model import RunResult
+from harness.settings import SoakSettings
+from harness.soak import soak
+
+# Leak: {resource: functions of which one is named; none where no line can be known}; the first one is always found.
+CORPUS: dict[str, dict[str, set[str]]] = {
+    "duplicate_clients": {"sockets": {"OrderReader._ask", "ChatAgent.first_words"}, "heap": {"Container.client"}},
+    "orphaned_intervals": {"timers": {"Interval._next"}},
+    "websocket_listeners": {"listeners": {"CallSession._listen"}},
+    "timeout_timers": {"timers": {"with_timeout"}},
+    "upload_streams": {"fds": {"Transcriber.transcribe"}},
+    "unbounded_carts": {"heap": {"Carts.add"}},
+    "duplicate_adapters": {"connections": {"RealtimeAdapter._open"}, "tasks": {"RealtimeAdapter.connect"}},
+    "model_sockets": {"connections": {"RealtimeAdapter._open"}, "tasks": {"RealtimeAdapter.connect"}},
+    "handshake_sockets": {"connections": {"RealtimeAdapter._open"}, "tasks": {"CallSession.open"}},
+    "call_tasks": {"tasks": {"TwilioLine.__init__"}, "timers": {"TwilioLine._report"}},
+    # What waits has its server's own pings beside it.
+    "refused_calls": {
+        "tasks": {"Bridge._refuse"},
+        "sockets": {"Bridge._refuse"},
+        "timers": {"Bridge.serve", "WebSocketsSansIOProtocol.send_keepalive_ping"},
+    },
+    # The connection was opened by the request before, and taken over from the pool.
+    "unawaited_close": {"heap": {"ChatAgent.first_words"}, "sockets": {"OrderReader._ask", "ChatAgent.first_words"}},
+    "native_buffers": {"heap": set()},
+}
+
+
+def run(leak: str, tmp_path: Path, cycles: int) -> RunResult:
+    given = {"cycles": cycles, "settle": 1.0, "runs": str(tmp_path)}
+    return asyncio.run(soak(SoakSettings(**demo.given(leak, given))))
+
+
+@pytest.mark.parametrize("leak", CORPUS)
+def test_a_leak_alone_is_found_where_it_is_made(leak: str, tmp_path: Path) -> None:
+    result = run(leak, tmp_path, 48)
+    expected = CORPUS[leak]
+    grew = {resource for f in result.findings for resource in (f.resource, *(c.resource for c in f.companions))}
+    assert next(iter(expected)) in grew, result.in_full()
+    for finding in result.findings:
+        assert finding.resource in expected, result.in_full()
+        functions = {site.function for site in finding.sites}
+        assert functions & expected[finding.resource] or functions == expected[finding.resource], result.in_full()
+
+
+@pytest.mark.parametrize("edge", ["upload_streams", "handshake_sockets"])
+def test_the_sound_server_is_clean_on_the_paths_where_leaks_hide(edge: str, tmp_path: Path) -> None:
+    settings = demo.given(edge, {"cycles": 48, "runs": str(tmp_path)})
+    settings["env"] |= {"RESTAURANT_LEAKS": "none"}
+    result = asyncio.run(soak(SoakSettings(**settings)))
+    assert result.state == "clean", result.in_full()
