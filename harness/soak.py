@@ -352,7 +352,8 @@ class _Run:
             cycles = min(_MOST_WATCH_CYCLES, max(_WATCH_CYCLES, math.ceil(4 / rarest)))
             self._observer.phase("finding the lines")
             await self._agents.watch()
-            await self._calls(cycles)
+            async for _ in self._batches(cycles, self._at_a_time):
+                await self._quiet_values()  # as between the calls that were measured: it may matter to what leaks
             survey = await self._alive(self._agents.survey(cycles))
             if findings.needs_deep_watch(growths, survey):
                 self._observer.phase("finding the lines that allocate")
