@@ -30,7 +30,7 @@ from restaurant.settings import Settings
 T = TypeVar("T")
 
 BURGERS = '{"items": [{"name": "burger", "quantity": 2}]}'
-SCRIPT = ModelScript(turns=(), hears=("Two burgers, please.",), chat=(BURGERS,))
+SCRIPT = ModelScript(turns=(), hears=("Two burgers, please.",), chat=(BURGERS,), first_byte_s=0.0)
 
 
 def use(
