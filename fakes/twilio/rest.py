@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -86,7 +87,9 @@ class TwilioRest:
     line: Line = field(default_factory=lambda: Line(direction="outbound-api"))
     pace: Pace = field(default_factory=Pace)
     faults: FaultPlan = field(default_factory=FaultPlan)
-    """How it fails, on the endpoint `rest` at `request`."""
+    """How it fails, on the endpoint `rest` at `request`; and how the calls fail that it makes."""
+    tls: ssl.SSLContext | None = None
+    """Serves https with this context."""
     host: str = "127.0.0.1"
     port: int = 0
     _calls: dict[str, _Record] = field(default_factory=dict)
@@ -106,12 +109,12 @@ class TwilioRest:
             web.get(f"{account}/Recordings/{{recording}}.json", self._route(self._recording)),
             web.route("*", "/{path:.*}", self._route(self._unknown)),
         ]
-        self._http = HttpServer(routes, host=self.host, port=self.port, client_max_size=1024 * 1024)
+        self._http = HttpServer(routes, host=self.host, port=self.port, client_max_size=1024 * 1024, tls=self.tls)
 
     @property
     def url(self) -> str:
         """The API's address, in place of https://api.twilio.com; known once started."""
-        return f"http://{self._http.address}"
+        return f"http{self._http.secure}://{self._http.address}"
 
     async def __aenter__(self) -> TwilioRest:
         await self._http.start()
@@ -179,6 +182,7 @@ class TwilioRest:
             pace=self.pace,
             status_callback=form.get("StatusCallback", ""),
             status_events=tuple(form.get("StatusCallbackEvent", "completed").split()),
+            faults=self.faults,
         )
         running = CallInProgress(phone, self.answer, StreamIds.numbered(next(self._numbers)), first=verbs)
         recorded = form.get("Record", "").lower() == "true"

@@ -1,11 +1,14 @@
 """The official `twilio` SDK against the fake REST API, over real HTTP."""
 
 import asyncio
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 import requests
+import trustme
 from aiohttp import web
 from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
@@ -36,12 +39,16 @@ class ToTheFake(TwilioHttpClient):  # type: ignore[misc]
         return super().request(method, url.replace("https://api.twilio.com", self._address), *arguments, **options)
 
 
+def silent() -> ScriptedCall:
+    return ScriptedCall(Scenario("silent", Pause(1.0)), StreamIds.numbered(1))
+
+
 def use(work: Callable[[Client], T], *rules: Rule, token: str = "secret") -> tuple[T, Ledger]:
     async def main() -> tuple[T, Ledger]:
         ledger = Ledger()
 
         def answer(_stream: AnyStream) -> ScriptedCall:
-            return ScriptedCall(Scenario("silent", Pause(1.0)), StreamIds.numbered(1))
+            return silent()
 
         async with TwilioRest(answer, ledger, LINE, Pace(20.0), FaultPlan(rules)) as rest:
             http = ToTheFake(rest.url)
@@ -212,3 +219,49 @@ def test_odd_requests_are_answered_with_error_json(path: str, content_type: str,
         return int(response.status_code)
 
     assert use(work)[0] == status
+
+
+def test_the_api_is_served_over_tls_too(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    ca = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca))
+
+    async def main() -> tuple[int, Any]:
+        async with TwilioRest(lambda _: silent(), Ledger(), LINE, tls=context) as rest:
+            url = f"{rest.url}/2010-04-01/Accounts/{LINE.account_sid}/Calls.json"
+            account = (LINE.account_sid, LINE.auth_token)
+            response = await asyncio.to_thread(requests.get, url, auth=account, verify=str(ca), timeout=5)
+            return response.status_code, response.json()["calls"]
+
+    assert asyncio.run(main()) == (200, [])
+
+
+def test_a_call_that_the_api_makes_fails_as_the_rules_say() -> None:
+    got: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            got.append(await reader.read())
+        except ConnectionResetError:
+            got.append(b"")
+        writer.close()
+
+    async def main() -> str:
+        plan = FaultPlan([Rule(Reset(), on="webhook")])
+        async with (
+            await asyncio.start_server(listen, "127.0.0.1", 0) as server,
+            TwilioRest(lambda _: silent(), Ledger(), LINE, Pace(20.0), plan) as rest,
+        ):
+            webhook = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/voice"
+            client = Client(LINE.account_sid, LINE.auth_token, http_client=(http := ToTheFake(rest.url)))
+            try:
+                call = await asyncio.to_thread(client.calls.create, **PARTIES, url=webhook)
+                return str((await asyncio.to_thread(until, client, call.sid, "failed")).status)
+            finally:
+                if http.session is not None:
+                    http.session.close()
+
+    assert asyncio.run(main()) == "failed"
+    assert got == [b""]  # connected, and reset before a word was said
