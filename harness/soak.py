@@ -95,13 +95,12 @@ async def soak(
     with Journal(directory) as journal:
         told = asdict(settings) | {"env": sorted(settings.env)}  # names alone: the values may be secret
         journal.write("run", settings=told, scenario=scenario.to_json(), python=sys.version)
-        faults, pace = FaultPlan(settings.fault_rules()), Pace(settings.speed)
+        faults = FaultPlan(settings.fault_rules())
         fake_openai = OpenAIServer(scenario.model_script, ledger, speed=settings.speed, faults=faults)
         async with fake_openai, PythonAgents() as agents:
             environment = _environment(settings, fake_openai)
             environment = agents.environment(environment, tuple(Path(path) for path in settings.code))
             async with Sut(command, environment, directory / "sut.log") as sut:
-                telephone = Telephone(ledger, pace=pace, faults=faults)
                 run = _Run(
                     settings,
                     scenario,
@@ -112,8 +111,6 @@ async def soak(
                     ledger,
                     journal,
                     observer or Silent(),
-                    pace,
-                    telephone,
                     faults,
                 )
                 result = await run.carry_out()
@@ -152,8 +149,6 @@ class _Run:
         ledger: Ledger,
         journal: Journal,
         observer: Observer,
-        pace: Pace,
-        telephone: Telephone,
         faults: FaultPlan,
     ) -> None:
         self._settings = settings
@@ -165,9 +160,9 @@ class _Run:
         self._ledger = ledger
         self._journal = journal
         self._observer = observer
-        self._pace = pace
-        self._telephone = telephone
         self._faults = faults
+        self._pace = Pace(settings.speed)
+        self._telephone = Telephone(ledger, pace=self._pace, faults=faults)
         self._at_a_time = max(1, min(settings.concurrency, settings.cycles // verdict.MIN_SAMPLES))
         self._made = 0
         self._failures: Counter[str] = Counter()

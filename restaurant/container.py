@@ -76,6 +76,7 @@ class Container:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._stand_in = None if settings.api_key else StandIn()
         self._clients: list[AsyncOpenAI] = []
 
     def client(self) -> AsyncOpenAI:
@@ -90,32 +91,26 @@ class Container:
     @cached_property
     def transcriber(self) -> Transcribes:
         """Speech to text."""
-        if not self._settings.api_key:
-            return StandIn()
         leaks = Leak.UPLOAD_STREAMS in self._settings.leaks
-        return Transcriber(self.client, model=self._settings.transcription_model, leak_uploads=leaks)
+        return self._stand_in or Transcriber(
+            self.client, model=self._settings.transcription_model, leak_uploads=leaks
+        )
 
     @cached_property
     def speech(self) -> Speaks:
         """Text to speech."""
-        if not self._settings.api_key:
-            return StandIn()
-        return Speaker(self.client, model=self._settings.speech_model)
+        return self._stand_in or Speaker(self.client, model=self._settings.speech_model)
 
     @cached_property
     def chat(self) -> Chats:
         """The agent that answers in writing."""
-        if not self._settings.api_key:
-            return StandIn()
         leaks = Leak.UNAWAITED_CLOSE in self._settings.leaks
-        return ChatAgent(self.client, model=self._settings.chat_model, leak_streams=leaks)
+        return self._stand_in or ChatAgent(self.client, model=self._settings.chat_model, leak_streams=leaks)
 
     @cached_property
     def orders(self) -> ReadsOrders:
         """What was ordered in a transcript."""
-        if not self._settings.api_key:
-            return StandIn()
-        return OrderReader(
+        return self._stand_in or OrderReader(
             self.client,
             model=self._settings.chat_model,
             timeout_s=self._settings.order_timeout_s,

@@ -16,11 +16,10 @@ from fakes.faults.kinds import (
     SlowRead,
     Status,
 )
-from fakes.faults.plan import CALLER_ENDPOINTS, FaultError, FaultPlan, Rule, parse_rule
+from fakes.faults.plan import FaultError, FaultPlan, Rule, parse_rule
 from fakes.faults.point import Answered, Gone, Point
 
 __all__ = [
-    "CALLER_ENDPOINTS",
     "KINDS",
     "Answered",
     "BlackHole",

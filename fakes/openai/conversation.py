@@ -27,7 +27,7 @@ class Numbering:
 
     def event(self, kind: str, **fields: Any) -> Event:
         """A server event of type `kind` with an id of its own."""
-        return {"type": kind, "event_id": f"event_{self._session}{next(self._numbers):06d}", **fields}
+        return {"type": kind, "event_id": self.id("event"), **fields}
 
 
 class Conversation:

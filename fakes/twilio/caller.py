@@ -9,8 +9,6 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -21,7 +19,6 @@ from aiohttp import (
     ClientSession,
     ClientWebSocketResponse,
     ClientWSTimeout,
-    TCPConnector,
     WSMsgType,
     WSServerHandshakeError,
 )
@@ -109,9 +106,7 @@ class StreamCaller:
         entry = self._ledger.opened("twilio", ENDPOINT, self._url, call=call_sid)
         end = CallEnd("caller", "abandoned")
         try:
-            # A connector of its own: to reset the call's connection is to close its connector.
-            connector = TCPConnector(limit=1)
-            async with ClientSession(connector=connector, ws_response_class=_Socket) as http:
+            async with ClientSession(ws_response_class=_Socket) as http:
                 end = await self._call(http, driver, entry)
         finally:
             self._ledger.closed(entry, f"{end.kind} {end.detail}".strip())
@@ -131,7 +126,7 @@ class StreamCaller:
         except (ClientError, OSError) as error:
             number = getattr(error, "errno", None)
             return CallEnd("refused", os.strerror(number).lower() if number else str(error) or type(error).__name__)
-        line = _Line(http, websocket, driver, self._pace, self._faults)
+        line = _Line(websocket, driver, self._pace, self._faults)
         try:
             return await line.talk()
         finally:
@@ -154,13 +149,12 @@ class _Line:
 
     def __init__(
         self,
-        http: ClientSession,
         websocket: ClientWebSocketResponse,
         driver: StreamDriver,
         pace: Pace,
         faults: FaultPlan,
     ) -> None:
-        self._http = http
+        self._transport = websocket.transport if isinstance(websocket, _Socket) else None
         self._faults = faults
         self._fault = ""
         self._websocket = websocket
@@ -206,18 +200,14 @@ class _Line:
 
     async def _hang_up(self) -> CallEnd:
         if self._driver.goodbye == "reset":
-            await self._reset()
+            self._reset()
             return CallEnd("caller", "reset")
         await self._websocket.close()
         return CallEnd("caller", "hung up")
 
-    async def _reset(self) -> None:
-        raw = self._websocket.get_extra_info("socket")
-        if raw is not None:
-            with contextlib.suppress(OSError):
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        if self._http.connector is not None:
-            await self._http.connector.close()
+    def _reset(self) -> None:
+        with contextlib.suppress(Gone):
+            Point(self._transport).reset()
 
     async def _strike(self, moment: Literal["open", "event"], event: str, due: bytes) -> bool:
         """Let a fault of the caller's end strike; whether what is due is still to be sent. Raises Gone."""
@@ -225,8 +215,7 @@ class _Line:
         if fault is None:
             return True
         self._fault = fault.name
-        transport = self._websocket.transport if isinstance(self._websocket, _Socket) else None
-        point = Point(transport, send=self._say, due=due, mute=_nothing, close=self._close)
+        point = Point(self._transport, send=self._say, due=due, mute=_nothing, close=self._close)
         await fault.strike(point)
         return not fault.replaces
 
@@ -239,7 +228,7 @@ class _Line:
                 async for _ in self._websocket:
                     pass  # heard, and never answered
         if not self._websocket.closed:
-            await self._reset()
+            self._reset()
         return CallEnd("caller", f"fault {self._fault}")
 
     async def _say(self, message: bytes) -> None:
