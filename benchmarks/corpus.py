@@ -16,32 +16,29 @@ from collections import Counter
 
 from harness import demo
 from harness.errors import LeaklineError
-from harness.model import RunResult
 from harness.settings import SoakSettings
 from harness.soak import soak
 from restaurant.leaks import Leak
 
-
-def found(result: RunResult) -> str:
-    """What a run found, in a few words."""
-    if not result.findings:
-        return result.state
-    lines = (
-        f"{f.resource} {f.measure.partition(' (')[0]} in {f.site.function if f.site else '(no line)'}"
-        for f in result.findings
-    )
-    return "; ".join(lines)
+Place = tuple[str, str]
+"""(resource, function)."""
 
 
-def one(leak: str, cycles: int) -> tuple[str, float]:
-    """What one run found, and how long it took in seconds."""
+def one(leak: str, cycles: int) -> tuple[tuple[Place, ...], str, float]:
+    """Where one run found what, the same in words, and how long it took in seconds."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as runs:
         try:
             settings = SoakSettings(**demo.given(leak, {"cycles": cycles, "runs": runs}))
-            return found(asyncio.run(soak(settings))), time.monotonic() - began
+            result = asyncio.run(soak(settings))
         except LeaklineError as error:
-            return f"no run: {error}", time.monotonic() - began
+            return (), f"no run: {error}", time.monotonic() - began
+    places = tuple((f.resource, f.site.function if f.site else "(no line)") for f in result.findings)
+    measures = (f.measure.partition(" (")[0] for f in result.findings)
+    words = [
+        f"{resource} {measure} in {function}" for (resource, function), measure in zip(places, measures, strict=True)
+    ]
+    return places, "; ".join(words) or result.state, time.monotonic() - began
 
 
 def main() -> None:
@@ -58,12 +55,9 @@ def main() -> None:
     for leak in options.leaks:
         runs = [one(str(leak), options.cycles) for _ in range(options.runs)]
         # Amounts differ a little from run to run: what is the same is the resource and the place.
-        kinds = Counter(
-            tuple((part.split()[0], part.rpartition(" in ")[2]) for part in f.split("; ")) for f, _ in runs
-        )
-        _, times = kinds.most_common(1)[0]
-        seconds = sum(s for _, s in runs) / len(runs)
-        print(f"| {leak:20} | {times} of {options.runs} | {seconds:4.0f} | {runs[0][0]} |", flush=True)
+        _, times = Counter(places for places, _, _ in runs).most_common(1)[0]
+        seconds = sum(s for _, _, s in runs) / len(runs)
+        print(f"| {leak:20} | {times} of {options.runs} | {seconds:4.0f} | {runs[0][1]} |", flush=True)
 
 
 if __name__ == "__main__":
