@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SUTS := .venv-suts/.installed
-NODE := tests/suts/node/node_modules/.installed
+NODE := tests/suts/node/node_modules/.installed restaurant_node/node_modules/.installed
 
 .PHONY: demo test check benchmark clean
 
@@ -36,9 +36,9 @@ $(SUTS): tests/suts/requirements.txt
 	.venv-suts/bin/python -m pip install --quiet --requirement tests/suts/requirements.txt
 	touch $@
 
-$(NODE): tests/suts/node/package.json
-	cd tests/suts/node && npm install --no-package-lock --no-audit --no-fund --loglevel=error
+$(NODE): %/node_modules/.installed: %/package.json
+	cd $* && npm install --no-package-lock --no-audit --no-fund --loglevel=error
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-suts tests/suts/node/node_modules runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-suts tests/suts/node/node_modules restaurant_node/node_modules runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

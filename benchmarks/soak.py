@@ -23,7 +23,7 @@ from fakes.ledger import Ledger
 from fakes.openai import OpenAIServer
 from fakes.twilio import Pace, StreamCaller, StreamIds
 from harness.call import ScriptedCall
-from harness.probes.agent import PythonAgents
+from harness.probes.agent import Agents
 from harness.soak import free_port
 from harness.sut import Sut
 from scenarios import BUILT_IN
@@ -43,7 +43,7 @@ class Cost:
 async def measure(*, with_agent: bool, directory: Path) -> Cost:
     port = free_port()
     ledger = Ledger()
-    async with OpenAIServer(SCENARIO.model_script, ledger, speed=SPEED) as model, PythonAgents() as agents:
+    async with OpenAIServer(SCENARIO.model_script, ledger, speed=SPEED) as model, Agents() as agents:
         environment = {**os.environ, "OPENAI_API_KEY": "k", "OPENAI_BASE_URL": model.base_url}
         if with_agent:
             environment = agents.environment(environment)

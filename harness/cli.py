@@ -53,7 +53,16 @@ def cli() -> None:
 @click.option("--fault", "faults", multiple=True, metavar="RULE", help="Such as 'latency(seconds=0.3)@realtime'")
 @click.option("--runs", metavar="DIR", help="Where runs are kept.  [default: runs]")
 @click.option("--leaks", metavar="NAMES", help="Of the demo server: none, all, or names with commas.")
-def soak_command(leaks: str | None, env: tuple[str, ...], faults: tuple[str, ...], **flags: Any) -> None:
+@click.option(
+    "--demo",
+    "platform",
+    type=click.Choice(demo.PLATFORMS),
+    default="python",
+    help="What the demo server is written in.  [default: python]",
+)
+def soak_command(
+    leaks: str | None, platform: demo.Platform, env: tuple[str, ...], faults: tuple[str, ...], **flags: Any
+) -> None:
     """Make many calls to a server and say what grows with them.
 
     Without --sut it runs the demo: a server with leaks, then the same server without them.
@@ -68,8 +77,8 @@ def soak_command(leaks: str | None, env: tuple[str, ...], faults: tuple[str, ...
     if own_server and flags["sut"] is not None:
         raise UsageError("--leaks: it is for the demo server; expected it without --sut")
     if leaks is not None:
-        sys.exit(_run(console, SoakSettings(**demo.given(leaks, given))).exit_code)
-    sys.exit(_demo(console, given))
+        sys.exit(_run(console, SoakSettings(**demo.given(leaks, given, platform))).exit_code)
+    sys.exit(_demo(console, given, platform))
 
 
 @cli.group("fakes")
@@ -123,10 +132,10 @@ def scenarios_command() -> None:
         click.echo(f"{scenario.name:24} {steps}")
 
 
-def _demo(console: Console, given: dict[str, Any]) -> int:
+def _demo(console: Console, given: dict[str, Any], platform: demo.Platform) -> int:
     """The leaky server, then the fixed one. 0 when the first leaks and the second is clean."""
-    leaky = _run(console, SoakSettings(**demo.given(demo.LEAKS, given)), "the server with its leaks")
-    fixed = _run(console, SoakSettings(**demo.given("none", given)), "the same server, fixed")
+    leaky = _run(console, SoakSettings(**demo.given(demo.LEAKS, given, platform)), "the server with its leaks")
+    fixed = _run(console, SoakSettings(**demo.given("none", given, platform)), "the same server, fixed")
     as_it_should = leaky.state == "leaking" and fixed.state == "clean"
     console.print(
         f"  With its leaks the server is {leaky.state} ({len(leaky.findings)} found); fixed, it is {fixed.state}.\n"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from harness.errors import UsageError
 
@@ -25,35 +27,63 @@ _SHOWN_BY: Mapping[str, Mapping[str, Any]] = {
 }
 """Calls on which a leak shows that does not show on the demo's own: the edge path that it hides on."""
 
+Platform = Literal["python", "node"]
+"""What the demo server is written in."""
+
+PLATFORMS: tuple[Platform, ...] = get_args(Platform)
+
+_NODE = Path(__file__).parents[1] / "restaurant_node"
 _NEEDS = ("cachetools", "openai", "pyee", "starlette", "uvicorn", "websockets")
 
 
-def given(leaks: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def given(leaks: str, given: Mapping[str, Any], platform: Platform = "python") -> dict[str, Any]:
     """Settings that soak the restaurant with `leaks` on (`none`, `all`, or names), under what was `given`.
 
     One leak alone is soaked with the calls that it shows on.
 
     Raises UsageError for a leak that it does not have, and when what it runs on is not installed.
     """
-    missing = [name for name in _NEEDS if find_spec(name) is None]
-    if missing:
-        raise UsageError(f"the demo server needs {', '.join(missing)}: pip install 'leakline[demo]'")
-    import restaurant
-    from restaurant.leaks import VARIABLE, parse
-
-    try:
-        parse(leaks)
-    except ValueError as error:
-        raise UsageError(f"--leaks: {error}") from None
     demo = {
-        "name": "restaurant",
-        "sut": shlex.join([sys.executable, "-P", "-m", "restaurant", "--port", "{port}"]),
+        **(_in_node(leaks) if platform == "node" else _in_python(leaks)),
         "url": "ws://127.0.0.1:{port}/media-stream",
         "scenario": "two_burgers",
-        "code": (str(Path(restaurant.__file__).parent),),
     }
     chosen = {**_SHOWN_BY.get(leaks, {})}
     environment = dict(chosen.get("env", {}))
     chosen |= {name: value for name, value in given.items() if value is not None}
     environment |= chosen.get("env", {})
-    return {**demo, **chosen, "env": {**environment, VARIABLE: leaks}}
+    return {**demo, **chosen, "env": {**environment, "RESTAURANT_LEAKS": leaks}}
+
+
+def _in_python(leaks: str) -> dict[str, Any]:
+    missing = [name for name in _NEEDS if find_spec(name) is None]
+    if missing:
+        raise UsageError(f"the demo server needs {', '.join(missing)}: pip install 'leakline[demo]'")
+    import restaurant
+    from restaurant.leaks import parse
+
+    try:
+        parse(leaks)
+    except ValueError as error:
+        raise UsageError(f"--leaks: {error}") from None
+    return {
+        "name": "restaurant",
+        "sut": shlex.join([sys.executable, "-P", "-m", "restaurant", "--port", "{port}"]),
+        "code": (str(Path(restaurant.__file__).parent),),
+    }
+
+
+def _in_node(leaks: str) -> dict[str, Any]:
+    if shutil.which("node") is None:
+        raise UsageError("the demo server in Node needs Node.js 20 or newer")
+    if not (_NODE / "node_modules" / "ws").is_dir():
+        raise UsageError(f"the demo server in Node needs its packages: cd {_NODE} && npm install")
+    names = re.findall(r"^  '(\w+)'", (_NODE / "leaks.mjs").read_text(encoding="utf-8"), re.MULTILINE)
+    for name in leaks.split(","):
+        if name.strip() not in ("", "none", "all", *names):
+            raise UsageError(f"--leaks: expected none, all, or of {', '.join(names)}; found {name.strip()!r}")
+    return {
+        "name": "restaurant-node",
+        "sut": shlex.join(["node", str(_NODE / "server.mjs"), "--port", "{port}"]),
+        "code": (str(_NODE),),
+    }

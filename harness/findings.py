@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Literal
 
-from harness.model import BYTES, RESOURCES, Companion, Finding, Frame, Growth, Resource, Site
+from harness.model import MEMORY, RESOURCES, Companion, Finding, Frame, FrameKind, Growth, Resource, Site
 from harness.source import function_at, line_text
 from harness.verdict import FLOORS
 
@@ -22,7 +22,10 @@ _RARE = 0.2
 
 _SAME_RATE = 0.05
 _UNEXPLAINED = 0.3
-_OFTEN = 0.8
+OFTEN = 0.8
+"""An allocation site with fewer survivors a call than this is no leak of each call."""
+_OF_OBJECTS = 0.5
+_MOST_KEEPERS = 3
 _MOST_HEAP_SITES = 5
 
 
@@ -37,6 +40,17 @@ class SiteCount:
 
 
 @dataclass(frozen=True, slots=True)
+class Keeper:
+    """A container of before a watch that grew in it."""
+
+    owner: str
+    """As a person would name it: `restaurant.menu.Carts._carts`."""
+    per_cycle: float
+    code: FrameKind
+    """Whose it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Survey:
     """What a watch of `cycles` calls left behind in the SUT."""
 
@@ -44,6 +58,9 @@ class Survey:
     made: Mapping[Resource, tuple[SiteCount, ...]] = field(default_factory=dict)
     heap: tuple[SiteCount, ...] = ()
     """Allocations that nothing in `made` holds."""
+    keepers: tuple[Keeper, ...] = ()
+    new_bytes: int | None = None
+    """Bytes of all objects that were made and live, compiled code not counted; None where that is not known."""
 
     @property
     def held_per_cycle(self) -> float:
@@ -76,10 +93,17 @@ class _Group:
 _STDLIB = re.compile(r".*/lib/python3\.\d+t?/")
 
 
+def is_compiled_code(heap: Growth, survey: Survey) -> bool:
+    """Whether the heap grows by what a runtime keeps of code that it compiles, not by a program's objects."""
+    return survey.new_bytes is not None and survey.new_bytes / survey.cycles < _OF_OBJECTS * heap.per_cycle
+
+
 def needs_deep_watch(growths: Sequence[Growth], survey: Survey) -> bool:
     """Whether the heap grows by more than what leaks holds, so that its own lines must be found."""
-    heap = next((g for g in growths if g.resource == "heap" and g.state == "leaking"), None)
-    return heap is not None and _is_unexplained(heap.per_cycle - survey.held_per_cycle, heap)
+    leaking = {g.resource: g for g in growths if g.state == "leaking"}
+    if "heap" in leaking:
+        return _is_unexplained(leaking["heap"].per_cycle - survey.held_per_cycle, leaking["heap"])
+    return "objects" in leaking and leaking.keys() <= MEMORY
 
 
 def build(
@@ -92,15 +116,23 @@ def build(
     leaking = {g.resource: g for g in growths if g.state == "leaking"}
     groups: list[_Group] = []
     for resource, growth in leaking.items():
-        if resource not in BYTES:
+        if resource not in MEMORY:
             groups += _groups(growth, survey, root)
+    if not groups and "promises" in leaking:
+        groups = _groups(leaking["promises"], survey, root)
     groups = _merge_same_line(groups)
     _attach_siteless(groups, leaking)
     findings = [_finding(group, leaking) for group in groups]
     if "heap" in leaking:
         findings = _with_heap(findings, groups, leaking["heap"], deep, root)
+    elif "objects" in leaking and not findings:
+        findings = [_of_memory(leaking["objects"], leaking["objects"].per_cycle, *_heap_sites(deep, root))]
+    for resource in ("promises", "objects"):
+        if resource in leaking and all(f.resource != resource for f in findings):
+            findings = _beside(findings, leaking[resource])
     if "rss" in leaking:
         findings = _with_rss(findings, leaking["rss"])
+    findings = _kept(findings, survey)
     return tuple(sorted(findings, key=lambda f: RESOURCES.index(f.resource)))
 
 
@@ -140,10 +172,21 @@ def _groups(growth: Growth, survey: Survey | None, root: Path) -> list[_Group]:
         group.counts[growth.resource] += row.count / survey.cycles
         group.held_per_cycle += row.size_bytes / survey.cycles
     kept = [g for g in by_function.values() if g.counts[growth.resource] >= _RARE * growth.per_cycle]
+    kept = _without_renewed(kept, growth)
     total = sum(g.counts[growth.resource] for g in kept)
     for group in kept:  # the long run's rate, shared out as the watch saw it
         group.counts[growth.resource] *= growth.per_cycle / total
     return kept
+
+
+def _without_renewed(groups: list[_Group], growth: Growth) -> list[_Group]:
+    """`groups` without renewed steady state, when those that come with every call explain the growth alone."""
+    resource, grown = growth.resource, growth.per_cycle
+    regular = [
+        g for g in groups if (rate := g.counts[resource]) >= 1 - _SAME_RATE and abs(rate - round(rate)) <= _SAME_RATE
+    ]
+    explained = sum(g.counts[resource] for g in regular)
+    return regular if abs(explained - grown) <= _SAME_RATE * grown else groups
 
 
 def _merge_same_line(groups: Iterable[_Group]) -> list[_Group]:
@@ -165,7 +208,7 @@ def _merge_same_line(groups: Iterable[_Group]) -> list[_Group]:
 def _attach_siteless(groups: list[_Group], leaking: dict[Resource, Growth]) -> None:
     """Give each resource that no site accounts for to the finding that it grows in step with, or its own."""
     for resource, growth in leaking.items():
-        if resource in BYTES or any(resource in g.counts for g in groups):
+        if resource in MEMORY or any(resource in g.counts for g in groups):
             continue
         left = growth.per_cycle
         if resource == "fds":
@@ -220,9 +263,16 @@ def _with_heap(
     if charged and not sizes:
         # No line allocates it with every call: native memory that goes with what leaks, such as a thread's own.
         return _beside_most_heap(charged, Companion("heap", left, "same rate"))
+    return [*charged, _of_memory(heap, left, sizes, stacks)]
+
+
+def _of_memory(
+    growth: Growth, left: float, sizes: Mapping[Site, float], stacks: Mapping[Site, tuple[Frame, ...]]
+) -> Finding:
+    """A finding of memory alone: the lines that allocate it."""
     ranked = sorted(sizes, key=lambda s: sizes[s], reverse=True)[:_MOST_HEAP_SITES]
-    stack = stacks[ranked[0]] if ranked else ()
-    return [*charged, Finding("heap", left, heap, tuple(ranked), (), stack)]
+    ranked = [site for site in ranked if sizes[site] >= _RARE * sizes[ranked[0]]]
+    return Finding(growth.resource, left, growth, tuple(ranked), (), stacks[ranked[0]] if ranked else ())
 
 
 def _is_unexplained(left: float, heap: Growth) -> bool:
@@ -234,7 +284,7 @@ def _heap_sites(deep: Survey | None, root: Path) -> tuple[dict[Site, float], dic
 
     Allocations without a line of the user's in their stack are named only when there is nothing else.
     """
-    rows = [row for row in deep.heap if row.count >= _OFTEN * deep.cycles] if deep is not None else []
+    rows = [row for row in deep.heap if row.count >= OFTEN * deep.cycles] if deep is not None else []
     users = [row for row in rows if any(frame.kind == "user" for frame in row.stack)]
     sizes: dict[Site, float] = {}
     stacks: dict[Site, tuple[Frame, ...]] = {}
@@ -249,8 +299,27 @@ def _heap_sites(deep: Survey | None, root: Path) -> tuple[dict[Site, float], dic
 def _with_rss(findings: list[Finding], rss: Growth) -> list[Finding]:
     if not findings:
         return [Finding("rss", rss.per_cycle, rss, detail="native memory, or a heap that fragments")]
+    return _beside(findings, rss)
+
+
+def _beside(findings: list[Finding], growth: Growth) -> list[Finding]:
+    """Say the growth of memory beside the findings that explain it; alone, it is a finding."""
+    if not findings:
+        return [Finding(growth.resource, growth.per_cycle, growth)]
     how: Literal["same rate", "in all"] = "same rate" if len(findings) == 1 else "in all"
-    return _beside_most_heap(findings, Companion("rss", rss.per_cycle, how))
+    return _beside_most_heap(findings, Companion(growth.resource, growth.per_cycle, how))
+
+
+def _kept(findings: list[Finding], survey: Survey | None) -> list[Finding]:
+    """Say which containers grew, beside the finding of memory, or the only finding."""
+    often = [k for k in survey.keepers if k.per_cycle >= OFTEN and k.code == "user"] if survey is not None else []
+    at = next((i for i, f in enumerate(findings) if f.resource in MEMORY), 0 if len(findings) == 1 else None)
+    if not often or at is None:
+        return findings
+    names = dict.fromkeys(f"{k.owner} (+{k.per_cycle:.2f} a call)" for k in often)
+    changed = list(findings)
+    changed[at] = replace(changed[at], kept_in=tuple(names)[:_MOST_KEEPERS])
+    return changed
 
 
 def _beside_most_heap(findings: list[Finding], companion: Companion) -> list[Finding]:

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from harness.resources import BYTES, RESOURCES, Resource
+from harness.resources import BYTES, MEMORY, RESOURCES, Resource
 from harness.words import amount
 
 __all__ = [
     "BYTES",
+    "MEMORY",
     "RESOURCES",
     "CallStats",
     "Companion",
@@ -121,6 +122,8 @@ class Finding:
     stack: tuple[Frame, ...] = ()
     """The stack of the first site, innermost frame first."""
     detail: str = ""
+    kept_in: tuple[str, ...] = ()
+    """Containers that grew with it, each as a person would name it, with its growth."""
 
     @property
     def site(self) -> Site | None:
@@ -150,6 +153,7 @@ class Finding:
             lines.append(f"    {self.site.line} | {self.site.text}")
         lines += [f"    also from {site}" for site in self.sites[1:]]
         lines += [f"    {companion}" for companion in self.companions]
+        lines += [f"    kept in {kept}" for kept in self.kept_in]
         return "\n".join(lines)
 
 

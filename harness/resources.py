@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Literal
 
-Resource = Literal["connections", "sockets", "tasks", "threads", "timers", "listeners", "fds", "heap", "rss"]
+Resource = Literal[
+    "connections",
+    "sockets",
+    "tasks",
+    "threads",
+    "timers",
+    "listeners",
+    "fds",
+    "children",
+    "promises",
+    "objects",
+    "heap",
+    "rss",
+]
 """A thing counted. `heap` and `rss` are bytes, the others are numbers of things."""
 
 RESOURCES: tuple[Resource, ...] = (
@@ -15,6 +28,9 @@ RESOURCES: tuple[Resource, ...] = (
     "timers",
     "listeners",
     "fds",
+    "children",
+    "promises",
+    "objects",
     "heap",
     "rss",
 )
@@ -22,3 +38,6 @@ RESOURCES: tuple[Resource, ...] = (
 
 BYTES: frozenset[Resource] = frozenset({"heap", "rss"})
 """The resources that are measured in bytes, and so with noise."""
+
+MEMORY: frozenset[Resource] = BYTES | {"promises", "objects"}
+"""The resources that grow with whatever leaks: beside another they tell how much it holds, alone they are a leak."""

@@ -23,10 +23,9 @@ from harness.errors import RunError, UsageError
 from harness.fakes import Telephone, model_environment
 from harness.governor import govern
 from harness.journal import Journal, new_run_directory
-from harness.model import BYTES, CallStats, Finding, Growth, Resource, RunResult, Sample, State
+from harness.model import BYTES, MEMORY, CallStats, Finding, Growth, Resource, RunResult, Sample, State
 from harness.probes import process
-from harness.probes.agent import RESOURCES as AGENT_RESOURCES
-from harness.probes.agent import PythonAgents
+from harness.probes.agent import COUNTED, Agents
 from harness.settings import SoakSettings
 from harness.sut import Sut, is_listening, parse_command
 from scenarios.scenario import Scenario
@@ -44,6 +43,7 @@ _MOST_WATCH_CYCLES = 101
 _DEEP_WATCH_CYCLES = 7
 """Few, and one at a time: whole stacks of allocations make a server ten times slower."""
 _CAME_BACK = 0.2
+_STAYED = 0.6
 _MOST_EXTENSIONS = 1
 _MOST_FAILED = 0.1
 _REALTIME = "realtime"
@@ -97,7 +97,7 @@ async def soak(
         journal.write("run", settings=told, scenario=scenario.to_json(), python=sys.version)
         faults = FaultPlan(settings.fault_rules())
         fake_openai = OpenAIServer(scenario.model_script, ledger, speed=settings.speed, faults=faults)
-        async with fake_openai, PythonAgents() as agents:
+        async with fake_openai, Agents() as agents:
             environment = _environment(settings, fake_openai)
             environment = agents.environment(environment, tuple(Path(path) for path in settings.code))
             async with Sut(command, environment, directory / "sut.log") as sut:
@@ -145,7 +145,7 @@ class _Run:
         name: str,
         directory: Path,
         sut: Sut,
-        agents: PythonAgents,
+        agents: Agents,
         ledger: Ledger,
         journal: Journal,
         observer: Observer,
@@ -197,7 +197,7 @@ class _Run:
             await self._measure(settings.cycles, counted_from)
             growths = verdict.judge(self._samples)
         growths = await self._settle(growths)
-        found = await self._watch(growths)
+        growths, found = await self._watch(growths)
         return self._result(growths, found)
 
     async def _measure(self, cycles: int, counted_from: int) -> None:
@@ -326,6 +326,14 @@ class _Run:
                     came_back.setdefault(resource, time.monotonic() - began)
                 else:
                     came_back.pop(resource, None)
+        if came_back:
+            # What a server keeps while it is busy (pooled connections) went too, which may hide what stays.
+            await self._calls(self._at_a_time, self._at_a_time)
+            values = await self._quiet_values()
+            for resource in tuple(came_back):
+                growth = suspects[resource]
+                if values.get(resource, math.inf) > first[resource] + _STAYED * growth.per_cycle * growth.cycles:
+                    del came_back[resource]
         self._journal.write("settled", came_back=came_back)
         return tuple(
             replace(
@@ -336,20 +344,26 @@ class _Run:
             for g in growths
         )
 
-    async def _watch(self, growths: Sequence[Growth]) -> tuple[Finding, ...]:
+    async def _watch(self, growths: Sequence[Growth]) -> tuple[tuple[Growth, ...], tuple[Finding, ...]]:
         """For what leaks, make a few more calls while the agents note where things are made."""
         leaking = [g for g in growths if g.state == "leaking"]
         if not leaking:
-            return ()
+            return tuple(growths), ()
         survey = deep = None
         if self._agents.present:
-            rarest = min((g.per_cycle for g in leaking if g.resource not in BYTES), default=1.0)
+            rarest = min((g.per_cycle for g in leaking if g.resource not in MEMORY), default=1.0)
             cycles = min(_MOST_WATCH_CYCLES, max(_WATCH_CYCLES, math.ceil(4 / rarest)))
             self._observer.phase("finding the lines")
             await self._agents.watch()
             async for _ in self._batches(cycles, self._at_a_time):
                 await self._quiet_values()  # as between the calls that were measured: it may matter to what leaks
-            survey = await self._alive(self._agents.survey(cycles))
+            survey = seen = await self._alive(self._agents.survey(cycles))
+            growths = [
+                replace(g, state="clean", note="grew by compiled code, not by objects")
+                if g.resource == "heap" and g.state == "leaking" and findings.is_compiled_code(g, seen)
+                else g
+                for g in growths
+            ]
             if findings.needs_deep_watch(growths, survey):
                 self._observer.phase("finding the lines that allocate")
                 await self._agents.watch(deep=True)
@@ -357,7 +371,7 @@ class _Run:
                 deep = await self._alive(self._agents.survey(_DEEP_WATCH_CYCLES))
         found = findings.build(growths, survey, Path.cwd(), deep)
         self._journal.write("watched", findings=[asdict(finding) for finding in found])
-        return found
+        return tuple(growths), found
 
     def _result(self, growths: Sequence[Growth], found: tuple[Finding, ...]) -> RunResult:
         calls = CallStats(self._made, self._made - self._failures.total(), dict(self._failures))
@@ -373,10 +387,12 @@ class _Run:
             state = "inconclusive"
             notes.append("too many calls did not go as scripted for a clean verdict")
         unmeasured = {}
-        for resource in AGENT_RESOURCES:
+        for resource in self._agents.counted or COUNTED["Python"]:
             if all(g.resource != resource for g in growths):
                 unmeasured[resource] = (
-                    "its agent stepped aside" if self._agents.problems else "no Python agent in the server"
+                    "its agent stepped aside"
+                    if self._agents.problems
+                    else "no agent in the server, which is neither Python nor Node"
                 )
         return RunResult(
             sut=self._name,

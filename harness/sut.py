@@ -152,9 +152,9 @@ class Sut:
         while any(_is_running(m) for m in left) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_S)
 
-    def family(self) -> list[psutil.Process]:
-        """The process and all that it started and that still run."""
-        return _session_members(self.pid)
+    def family(self, *, ended: bool = False) -> list[psutil.Process]:
+        """The process and all that it started and that still run; with `ended`, zombies too."""
+        return _session_members(self.pid, ended=ended)
 
 
 async def is_listening(host: str, port: int) -> bool:
@@ -169,11 +169,11 @@ async def is_listening(host: str, port: int) -> bool:
     return True
 
 
-def _session_members(session: int) -> list[psutil.Process]:
+def _session_members(session: int, *, ended: bool = False) -> list[psutil.Process]:
     members = []
     for process in psutil.process_iter():
         with contextlib.suppress(OSError, psutil.Error):
-            if os.getsid(process.pid) == session and _is_running(process):
+            if os.getsid(process.pid) == session and (ended or _is_running(process)):
                 members.append(process)
     return members
 

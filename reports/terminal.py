@@ -105,6 +105,8 @@ def _show_finding(console: Console, finding: Finding) -> None:
         _row(console, "", "", "", f"also from {printable(str(site))}")
     for companion in finding.companions:
         _row(console, "", "", "", str(companion))
+    for kept in finding.kept_in:
+        _row(console, "", "", "", f"kept in {printable(kept)}")
 
 
 def _show_failures(console: Console, calls: CallStats) -> None:

@@ -49,6 +49,17 @@ def node_modules() -> Path:
 
 
 @pytest.fixture
+def restaurant_node() -> Path:
+    """The folder of the reference server in Node, with its packages installed."""
+    if shutil.which("node") is None:
+        missing("Node.js", "install Node.js 20 or newer")
+    folder = ROOT / "restaurant_node"
+    if not (folder / "node_modules" / "ws").is_dir():
+        missing("the Node restaurant's packages", "make restaurant_node/node_modules/.installed")
+    return folder
+
+
+@pytest.fixture
 def bridge(tmp_path: Path) -> Callable[..., SoakSettings]:
     """Settings that soak the small bridge server with one planted leak."""
 

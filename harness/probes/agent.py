@@ -1,7 +1,7 @@
-"""The harness's end of the line to the Python agents in a SUT's processes.
+"""The harness's end of the line to the agents in a SUT's processes.
 
-Every Python process of the SUT connects by itself (a SUT may be several: a reloader, workers). Counts are summed.
-What an agent sends is checked here and becomes plain data; an agent that fails is dropped and said so.
+Every Python and every Node process of the SUT connects by itself (a SUT may be several: a reloader, workers). Counts
+are summed. What an agent sends is checked here and becomes plain data; an agent that fails is dropped and said so.
 """
 
 from __future__ import annotations
@@ -12,20 +12,27 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from harness.agents import ADDRESS_VARIABLE, CODE_VARIABLE, PYTHON_AGENT_DIR
-from harness.findings import SiteCount, Survey
+from harness.agents import ADDRESS_VARIABLE, CODE_VARIABLE, NODE_AGENT, PYTHON_AGENT_DIR
+from harness.findings import Keeper, SiteCount, Survey
 from harness.model import Frame, Resource
+from harness.probes import v8
 
-RESOURCES: tuple[Resource, ...] = ("heap", "timers", "tasks", "listeners")
-"""What the agent counts."""
+Language = Literal["Python", "Node"]
 
-WATCHED: tuple[Resource, ...] = ("timers", "tasks", "threads", "listeners", "sockets", "fds")
-"""What the agent can name the line of."""
+COUNTED: Mapping[Language, tuple[Resource, ...]] = {
+    "Python": ("heap", "timers", "tasks", "listeners"),
+    "Node": ("heap", "objects", "timers", "listeners", "promises"),
+}
+"""What the agents count."""
+
+WATCHED: tuple[Resource, ...] = ("timers", "tasks", "threads", "listeners", "sockets", "fds", "promises")
+"""What the agents can name the line of."""
 
 _ANSWER_S = 30.0
 _LINE_BYTES = 64 * 1024 * 1024
@@ -34,6 +41,7 @@ _LINE_BYTES = 64 * 1024 * 1024
 @dataclass
 class _Line:
     pid: int
+    language: Language
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
@@ -42,7 +50,7 @@ class AgentError(Exception):
     """An agent answered with an error, with nonsense, or not at all."""
 
 
-class PythonAgents:
+class Agents:
     """All agents of one SUT. Use as an async context manager around the SUT's life."""
 
     def __init__(self) -> None:
@@ -59,11 +67,14 @@ class PythonAgents:
         return str(self._directory / "agent")
 
     def environment(self, base: dict[str, str], code: tuple[Path, ...] = ()) -> dict[str, str]:
-        """`base` with what makes a Python SUT start an agent; `code` are directories of the user's own code."""
+        """`base` with what makes a SUT start an agent; `code` are directories of the user's own code."""
         search = [str(PYTHON_AGENT_DIR), *filter(None, [base.get("PYTHONPATH")])]
         return {
             **base,
             "PYTHONPATH": os.pathsep.join(search),
+            "NODE_OPTIONS": " ".join(
+                [f"--require={json.dumps(str(NODE_AGENT))}", base.get("NODE_OPTIONS", "")]
+            ).strip(),
             ADDRESS_VARIABLE: self.address,
             CODE_VARIABLE: os.pathsep.join(str(path) for path in code),
             # What glibc's per-thread caches keep would count as in use, and fills slowly: up to 200 KB a thread.
@@ -87,13 +98,19 @@ class PythonAgents:
 
     @property
     def number(self) -> int:
-        """How many Python processes of the SUT have an agent."""
+        """How many processes of the SUT have an agent."""
         return len(self._lines)
 
     @property
     def present(self) -> bool:
         """Whether any of them has."""
         return self.number > 0
+
+    @property
+    def counted(self) -> tuple[Resource, ...]:
+        """What the agents that are there count."""
+        languages = {line.language for line in self._lines.values()}
+        return tuple(dict.fromkeys(resource for language in languages for resource in COUNTED[language]))
 
     async def begin(self) -> None:
         """Have the agents make ready to count."""
@@ -110,8 +127,8 @@ class PythonAgents:
     async def _counts(self, command: str) -> dict[Resource, float]:
         answers = await self._ask_all(command)
         totals: dict[Resource, float] = {}
-        for resource in RESOURCES:
-            values = [answer["resources"].get(resource) for answer in answers]
+        for resource in {name for names in COUNTED.values() for name in names}:
+            values = [a["resources"].get(resource) for line, a in answers if resource in COUNTED[line.language]]
             if values and all(isinstance(value, int | float) for value in values):
                 totals[resource] = float(sum(values))
         return totals
@@ -121,34 +138,56 @@ class PythonAgents:
 
         `deep` names the user's line of every allocation; it makes the SUT many times slower.
         """
-        await self._ask_all("watch", deep=deep)
+        await self._ask_all("watch", deep=deep, folder=str(self._directory))
 
     async def survey(self, cycles: int) -> Survey:
         """What was made since `watch` and lives: `cycles` is the number of calls made in between."""
         made: dict[Resource, list[SiteCount]] = {}
         heap: list[SiteCount] = []
-        for answer in await self._ask_all("sites"):
+        keepers: list[Keeper] = []
+        new_bytes: list[int] = []
+        for line, answer in await self._ask_all("sites"):
+            if line.language == "Node":
+                answer = await self._with_snapshots(line, answer)
             for resource in WATCHED:
                 rows = answer["resources"].get(resource, [])
                 made.setdefault(resource, []).extend(_site_count(row, "held_bytes") for row in rows)
             heap += [_site_count(row, "bytes") for row in answer["heap"]]
-        return Survey(cycles, {name: tuple(rows) for name, rows in made.items()}, tuple(heap))
+            if answer.get("new_bytes") is not None:
+                new_bytes.append(int(answer["new_bytes"]))
+            keepers += [Keeper(str(k["owner"]), int(k["grown"]) / cycles, k["code"]) for k in answer["containers"]]
+        return Survey(
+            cycles,
+            {name: tuple(rows) for name, rows in made.items()},
+            tuple(heap),
+            tuple(keepers),
+            sum(new_bytes) if new_bytes else None,
+        )
+
+    async def _with_snapshots(self, line: _Line, answer: dict[str, Any]) -> dict[str, Any]:
+        """What a Node agent saw, with what its heap snapshots tell."""
+        try:
+            return await asyncio.to_thread(v8.read, answer)
+        except v8.SnapshotError as error:
+            self.problems.append(f"the heap of process {line.pid} could not be read: {error}")
+            return {**answer, "containers": []}
 
     async def _on_connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             hello = json.loads(await asyncio.wait_for(reader.readline(), _ANSWER_S))
             pid = int(hello["pid"])
+            language: Language = "Node" if "node" in hello else "Python"
         except (TimeoutError, ValueError, KeyError, TypeError, OSError):
             writer.close()
             return
-        self._lines[pid] = _Line(pid, reader, writer)
+        self._lines[pid] = _Line(pid, language, reader, writer)
 
-    async def _ask_all(self, command: str, **options: object) -> list[dict[str, Any]]:
+    async def _ask_all(self, command: str, **options: object) -> list[tuple[_Line, dict[str, Any]]]:
         """The answers of all agents; one whose process has ended is forgotten, one that fails is dropped."""
         answers = []
         for line in tuple(self._lines.values()):
             try:
-                answers.append(await self._ask(line, command, options))
+                answers.append((line, await self._ask(line, command, options)))
             except (ConnectionError, asyncio.IncompleteReadError):
                 self._lines.pop(line.pid, None)  # the process has ended
             except AgentError as error:

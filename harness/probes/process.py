@@ -14,9 +14,14 @@ _PROC = Path("/proc")
 
 
 def read(sut: Sut) -> dict[Resource, float]:
-    """rss (bytes), threads, fds and sockets, summed over the SUT's processes."""
+    """rss (bytes), threads, fds and sockets, summed over the SUT's processes; how many of these there are.
+
+    `children` counts those too that have ended and were never waited for.
+    """
     totals: dict[Resource, float] = {"rss": 0.0, "threads": 0.0, "fds": 0.0, "sockets": 0.0}
-    for process in sut.family():
+    family = sut.family(ended=True)
+    totals["children"] = float(len(family) - 1)
+    for process in family:
         with contextlib.suppress(psutil.Error, OSError):
             with process.oneshot():
                 memory, threads = process.memory_info().rss, process.num_threads()

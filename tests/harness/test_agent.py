@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.model import Resource
-from harness.probes.agent import PythonAgents
+from harness.probes.agent import Agents
 from harness.sut import Sut
 
 WAIT = "\nimport time\ntime.sleep(60)\n"
@@ -41,7 +41,7 @@ else:
 class Served:
     """A script with an agent in it, and a line to its standard input."""
 
-    def __init__(self, agents: PythonAgents, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, agents: Agents, process: asyncio.subprocess.Process) -> None:
         self.agents = agents
         self._process = process
 
@@ -60,7 +60,7 @@ class Served:
 async def served(tmp_path: Path, source: str, *arguments: str) -> AsyncIterator[Served]:
     script = tmp_path / "script.py"
     script.write_text(source)
-    async with PythonAgents() as agents:
+    async with Agents() as agents:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             str(script),
@@ -181,7 +181,7 @@ def test_the_heap_is_still_over_many_samples(tmp_path: Path) -> None:
 
 
 def test_a_process_without_the_variable_is_left_alone(tmp_path: Path) -> None:
-    agents = PythonAgents()
+    agents = Agents()
     environment = agents.environment({**os.environ, "PYTHONPATH": str(tmp_path)})
     del environment["LEAKLINE_AGENT"]
     code = "import sys, threading; print('leakline_agent' in sys.modules, threading.active_count())"
@@ -190,14 +190,14 @@ def test_a_process_without_the_variable_is_left_alone(tmp_path: Path) -> None:
 
 def test_the_servers_own_sitecustomize_still_runs(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import builtins\nbuiltins.mine = 'ran'\n")
-    agents = PythonAgents()
+    agents = Agents()
     environment = agents.environment({**os.environ, "PYTHONPATH": str(tmp_path)})
     code = "import sys; print(mine, sys.modules['sitecustomize'].__file__)"
     assert _output(environment, code) == f"ran {tmp_path}/sitecustomize.py"
 
 
 def test_a_harness_that_is_gone_does_not_stop_a_server() -> None:
-    agents = PythonAgents()  # never listens
+    agents = Agents()  # never listens
     assert _output(agents.environment(dict(os.environ)), "print('up')") == "up"
 
 
@@ -205,7 +205,7 @@ def test_a_forked_worker_has_an_agent_of_its_own(tmp_path: Path) -> None:
     source = "import os, time\nif os.fork() == 0:\n    time.sleep(60)\n" + WAIT
 
     async def run() -> None:
-        async with PythonAgents() as agents:
+        async with Agents() as agents:
             script = tmp_path / "script.py"
             script.write_text(source)
             environment = agents.environment(dict(os.environ))

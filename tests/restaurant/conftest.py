@@ -63,14 +63,24 @@ Opens = Callable[..., AbstractAsyncContextManager[Restaurant]]
 def restaurant(tmp_path: Path) -> Opens:
     """Starts a server: `async with restaurant(scenario, faults=[...], RESTAURANT_MAX_CALLS="1") as grill`."""
 
+    python = (sys.executable, "-P", "-m", "restaurant", "--log-level", "info")
+    return _opener(tmp_path, python)
+
+
+@pytest.fixture
+def restaurant_in_node(tmp_path: Path, restaurant_node: Path) -> Opens:
+    """Starts the server in Node, as `restaurant` does the one in Python."""
+    return _opener(tmp_path, ("node", str(restaurant_node / "server.mjs")))
+
+
+def _opener(tmp_path: Path, server: tuple[str, ...]) -> Opens:
     @asynccontextmanager
     async def opens(name: str = "question", *, faults: Iterable[str] = (), **env: str) -> AsyncIterator[Restaurant]:
         port, ledger, scenario = free_port(), Ledger(), BUILT_IN[name]
         plan = FaultPlan([parse_rule(rule) for rule in faults])
         async with OpenAIServer(scenario.model_script, ledger, speed=SPEED, faults=plan) as model:
             environment = {**os.environ, "OPENAI_API_KEY": "k", "OPENAI_BASE_URL": model.base_url, **env}
-            command = (sys.executable, "-P", "-m", "restaurant", "--port", str(port), "--log-level", "info")
-            async with Sut(command, environment, tmp_path / "sut.log") as sut:
+            async with Sut((*server, "--port", str(port)), environment, tmp_path / "sut.log") as sut:
                 await sut.until_listening("127.0.0.1", port, 20.0)
                 yield Restaurant(f"127.0.0.1:{port}", scenario, ledger, tmp_path / "sut.log")
 

@@ -5,7 +5,7 @@ import sys
 import threading
 import tracemalloc
 
-from leakline_agent import census, heap, holders
+from leakline_agent import census, heap, holders, keepers
 from leakline_agent.recorder import Recorder
 
 _LOOP_ANSWER_S = 5.0
@@ -19,6 +19,7 @@ class Commands:
         self._recorder = None
         self._own_trace = False
         self._froze = False
+        self._sizes = {}
 
     def run(self, asked):
         """Do one command, on the event loop's own thread where there is one: nothing moves meanwhile."""
@@ -39,16 +40,18 @@ class Commands:
             self._own_trace = True
         return {"traced": traced}
 
-    def watch(self, deep=False):
+    def watch(self, deep=False, folder=None):
         """Begin to note where things are made, and trace memory anew.
 
         `deep` traces enough frames of each allocation to name the user's line behind a library's. It makes a
         server ten times slower (CPython decodes a line table for every frame), so it is for a few slow calls.
+        `folder` is for agents that write files.
         """
         if self._own_trace:
             tracemalloc.stop()
         census.settle()
         if gc.get_freeze_count() == 0:
+            self._sizes = keepers.sizes()
             gc.freeze()  # what is not frozen at the end was made in between
             self._froze = True
         if not tracemalloc.is_tracing():
@@ -67,7 +70,9 @@ class Commands:
         census.settle()
         young = {id(thing) for thing in gc.get_objects()} if self._froze else set()
         self._thaw()
-        return holders.survey(recorder, young)
+        survey = holders.survey(recorder, young)
+        sizes, self._sizes = self._sizes, {}
+        return {**survey, "containers": keepers.grown(sizes, young) if sizes else []}
 
     def release(self):
         """Leave the process as it was found."""

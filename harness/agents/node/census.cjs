@@ -1,0 +1,111 @@
+// Counts what is alive, asked of V8 after a collection. Reads own data properties only: no getter of a SUT's runs.
+'use strict'
+
+const { EventEmitter } = require('node:events')
+const net = require('node:net')
+const util = require('node:util')
+
+const timer = setTimeout(() => {}, 0)
+const BASES = {
+  timers: Object.getPrototypeOf(timer),
+  emitters: EventEmitter.prototype,
+  targets: EventTarget.prototype,
+  sockets: net.Socket.prototype,
+  promises: Promise.prototype,
+  maps: Map.prototype,
+  sets: Set.prototype,
+  arrays: Array.prototype
+}
+clearTimeout(timer)
+
+// All living objects of the kinds of interest: {kind: [objects]}, and the `number` of all objects.
+// One walk over the heap for all of them, since V8
+// collects several times before each.
+async function take(inspection, except) {
+  const kinds = new Map() // a prototype -> the kinds that it is of
+  const found = Object.fromEntries(Object.keys(BASES).map((kind) => [kind, []]))
+  const all = await inspection.objects(Object.prototype)
+  found.number = all.length
+  for (const each of all) {
+    const prototype = Object.getPrototypeOf(each)
+    let its = kinds.get(prototype)
+    if (its === undefined) {
+      its = Object.keys(BASES).filter((kind) => isOf(prototype, BASES[kind]))
+      kinds.set(prototype, its)
+    }
+    if (each !== except) for (const kind of its) found[kind].push(each)
+  }
+  return found
+}
+
+function isOf(prototype, base) {
+  for (let each = prototype; each !== null; each = Object.getPrototypeOf(each)) {
+    if (each === base) return true
+    if (util.types.isProxy(each)) return false // what lies behind one is the SUT's to say
+  }
+  return false
+}
+
+function own(object, name) {
+  const property = Object.getOwnPropertyDescriptor(object, name)
+  return property === undefined ? undefined : property.value
+}
+
+// The timers that are set.
+function liveTimers({ timers }) {
+  return timers.filter((each) => own(each, '_destroyed') === false && own(each, '_idleTimeout') !== -1)
+}
+
+// The sockets that are open, each with the handle below it.
+function openSockets({ sockets }) {
+  return sockets.map((each) => [each, handleOf(each)]).filter(([, handle]) => handle)
+}
+
+// Node keeps it behind an accessor, under a symbol of its own.
+function handleOf(socket) {
+  const symbol = Object.getOwnPropertySymbols(socket).find((each) => each.description === 'kHandle')
+  return symbol === undefined ? own(socket, '_handle') : own(socket, symbol)
+}
+
+// The promises that nothing has settled.
+function pendingPromises({ promises }) {
+  const options = { depth: 0, customInspect: false, getters: false, maxArrayLength: 0, maxStringLength: 0 }
+  return promises.filter((each) => util.inspect(each, options).includes('<pending>'))
+}
+
+// [container, size] of every Map, Set and Array.
+function containers({ maps, sets, arrays }) {
+  const sizeOf = (prototype) => Object.getOwnPropertyDescriptor(prototype, 'size').get
+  const [mapSize, setSize] = [sizeOf(Map.prototype), sizeOf(Set.prototype)]
+  return [
+    ...maps.filter(util.types.isMap).map((each) => [each, mapSize.call(each)]),
+    ...sets.filter(util.types.isSet).map((each) => [each, setSize.call(each)]),
+    ...arrays.filter(Array.isArray).map((each) => [each, each.length])
+  ]
+}
+
+// [emitter, listener] of all that is registered with `emitters`, which are EventEmitters or EventTargets.
+function * listenersOf(emitters) {
+  for (const emitter of emitters) {
+    const events = own(emitter, '_events')
+    if (events !== null && typeof events === 'object') {
+      for (const event of Reflect.ownKeys(events)) {
+        const registered = own(events, event)
+        const listeners = Array.isArray(registered) ? registered : [registered]
+        for (const listener of listeners) if (typeof listener === 'function') yield [emitter, listener]
+      }
+      continue
+    }
+    const symbol = Object.getOwnPropertySymbols(emitter).find((each) => each.description === 'kEvents')
+    const targets = symbol === undefined ? undefined : own(emitter, symbol)
+    if (!util.types.isMap(targets)) continue
+    for (const root of targets.values()) {
+      for (let each = root && root.next; each; each = each.next) {
+        const listener = typeof each.callback === 'function' ? each.callback : each.listener
+        if (typeof listener === 'function') yield [emitter, listener]
+      }
+    }
+  }
+}
+
+module.exports = { containers, listenersOf, liveTimers, openSockets, pendingPromises, take }

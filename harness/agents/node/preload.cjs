@@ -1,0 +1,13 @@
+// Starts leakline's agent in a Node process that leakline measures: put there by NODE_OPTIONS=--require.
+//
+// Node's own modules only, as every file of the agent. It does nothing unless LEAKLINE_AGENT is set, and in the main thread alone.
+'use strict'
+
+const address = process.env.LEAKLINE_AGENT
+if (address) {
+  try {
+    if (require('node:worker_threads').isMainThread) require('./link.cjs').start(address)
+  } catch {
+    // a SUT must start whatever becomes of its agent; the harness says that none came
+  }
+}

@@ -1,0 +1,148 @@
+"""Heap snapshots of V8: what is new, what holds it, and by which name.
+
+The format is V8's own (`v8/src/profiler/heap-snapshot-generator.cc`, the same that Chrome DevTools load): nodes and
+edges as flat lists of numbers whose fields the file names itself. A node's id is the same in every snapshot of a
+process, and newer objects have higher ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+_WEAK = ("weak",)
+_DATA = ("object", "closure", "array", "string", "concatenated string", "sliced string", "number", "bigint", "native")
+_NAMELESS = ("hidden", "internal", "shortcut", "weak")
+_MOST_STEPS = 2_000
+
+
+class SnapshotError(Exception):
+    """A file is no heap snapshot that can be read."""
+
+
+class Snapshot:
+    """One heap snapshot. Raises SnapshotError for a file that is none."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            raw = orjson.loads(path.read_bytes())
+            meta = raw["snapshot"]["meta"]
+            self._strings: list[str] = raw["strings"]
+            self._node_fields: list[str] = meta["node_fields"]
+            self._edge_fields: list[str] = meta["edge_fields"]
+            self._edge_types: list[str] = meta["edge_types"][0]
+            self._node_types: list[str] = meta["node_types"][0]
+            self._nodes: Ints = np.array(raw["nodes"], dtype=np.int64).reshape(-1, len(self._node_fields))
+            self._edges: Ints = np.array(raw["edges"], dtype=np.int64).reshape(-1, len(self._edge_fields))
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            raise SnapshotError(f"{path.name}: {error!r}") from None
+        self.ids = self._node_column("id")
+        self.sizes = self._node_column("self_size")
+        self._index_of = {int(value): index for index, value in enumerate(self.ids)}
+        counts = self._node_column("edge_count")
+        self._first_edge = np.concatenate(([0], np.cumsum(counts)))
+        self._targets = self._edges[:, self._edge_fields.index("to_node")] // len(self._node_fields)
+        self._kinds = self._edges[:, self._edge_fields.index("type")]
+        self._weak = np.isin(self._kinds, [self._edge_types.index(k) for k in _WEAK if k in self._edge_types])
+
+    def _node_column(self, name: str) -> Ints:
+        return self._nodes[:, self._node_fields.index(name)]
+
+    @property
+    def newest(self) -> int:
+        """The highest id: what is made later has a higher one."""
+        return int(self.ids.max(initial=0))
+
+    def new_bytes(self, since: int) -> int:
+        """Bytes of the objects newer than `since`: of a program's data, not of what V8 keeps of its code."""
+        data = np.isin(self._node_column("type"), [self._node_types.index(t) for t in _DATA if t in self._node_types])
+        return int(self.sizes[data & (self.ids > since)].sum())
+
+    def held_bytes(self, roots: Iterable[int], since: int, claimed: set[int]) -> int:
+        """Bytes reached from the nodes with the ids `roots` through nodes newer than `since`.
+
+        `claimed` are the nodes (by index) that count no more; those that were reached are added.
+        """
+        total = 0
+        stack = [self._index_of[root] for root in roots if root in self._index_of]
+        while stack:
+            node = stack.pop()
+            if node in claimed or self.ids[node] <= since:
+                continue
+            claimed.add(node)
+            total += int(self.sizes[node])
+            first, last = self._first_edge[node], self._first_edge[node + 1]
+            stack += self._targets[first:last][~self._weak[first:last]].tolist()
+        return total
+
+    def owner(self, node_id: int) -> str:
+        """What holds an object, as a person would name it: `Carts.carts`, or a variable's name; empty if unknown.
+
+        The nearest named edge towards the roots, and the class of what it goes out from.
+        """
+        node = self._index_of.get(node_id)
+        seen: set[int] = set()
+        frontier = [node] if node is not None else []
+        for _ in range(_MOST_STEPS):
+            if not frontier:
+                return ""
+            current = frontier.pop(0)
+            if current in seen:
+                continue
+            seen.add(current)
+            for holder, kind, name in self._holders(current):
+                if kind == "context":
+                    return name
+                if kind == "property" and name not in ("__proto__", "map", "prototype"):
+                    holder_name = self._name(holder)
+                    return f"{holder_name}.{name}" if holder_name not in ("Object", "") else name
+                frontier.append(holder)
+        return ""
+
+    def _holders(self, node: int) -> list[tuple[int, str, str]]:
+        """(holder, kind of edge, name) of the strong edges to `node`, those with a name first."""
+        edges = np.flatnonzero((self._targets == node) & ~self._weak)
+        found = []
+        for edge in edges.tolist():
+            kind = self._edge_types[self._kinds[edge]]
+            label = int(self._edges[edge, self._edge_fields.index("name_or_index")])
+            name = "" if kind in ("element", "hidden") else self._strings[label]
+            holder = int(np.searchsorted(self._first_edge, edge, side="right")) - 1
+            found.append((holder, kind, name))
+        return sorted(found, key=lambda each: each[1] in (*_NAMELESS, "element"))
+
+    def _name(self, node: int) -> str:
+        return self._strings[int(self._nodes[node, self._node_fields.index("name")])]
+
+
+def read(answer: dict[str, Any]) -> dict[str, Any]:
+    """A Node agent's survey with what its snapshots tell: bytes held, names of what has grown, bytes that are new.
+
+    The files are removed. Raises SnapshotError.
+    """
+    files = {name: Path(file) for name, file in answer.get("snapshots", {}).items()}
+    try:
+        if not {"before", "after"} <= files.keys():
+            return {**answer, "containers": []}
+        before, after = Snapshot(files["before"]), Snapshot(files["after"])
+    finally:
+        for file in files.values():
+            file.unlink(missing_ok=True)
+    claimed: set[int] = set()
+    resources = {
+        name: [{**row, "held_bytes": after.held_bytes(row["ids"], before.newest, claimed)} for row in rows]
+        for name, rows in answer["resources"].items()
+    }
+    grown = [
+        {"owner": owner, "grown": each["grown"], "code": "user"}
+        for each in answer.get("containers", [])
+        if (owner := after.owner(each["id"]))
+    ]
+    return {**answer, "resources": resources, "containers": grown, "new_bytes": after.new_bytes(before.newest)}

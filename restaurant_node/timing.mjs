@@ -1,0 +1,25 @@
+// Limits and repetition in time.
+
+// The result of `work`, or an Error after `limitMs`. With `leakTimer` the timer is left to run when the work wins.
+export async function withTimeout(work, limitMs, { leakTimer = false } = {}) {
+  let timer
+  const tooLate = new Promise((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer in ${limitMs} ms`)), limitMs)
+  })
+  try {
+    return await Promise.race([work, tooLate])
+  } finally {
+    if (!leakTimer) clearTimeout(timer) // the good way; without it, each call keeps its timer and all that it holds
+  }
+}
+
+// The result of the first of `times` tries of `work` that does not fail.
+export async function withRetry(work, times) {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work()
+    } catch (error) {
+      if (attempt === times) throw error
+    }
+  }
+}
