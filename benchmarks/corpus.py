@@ -1,4 +1,4 @@
-"""Each leak of the restaurant against leakline: `python benchmarks/corpus.py [--runs N] [--cycles N] [LEAK ...]`.
+"""Each leak of the restaurant against leakline: `python benchmarks/corpus.py [--node] [--runs N] [--cycles N] [LEAK ...]`.
 
 Prints, for each leak alone, what was found and where, and in how many of the runs it was the same; the sound server
 comes last. It is the table of `docs/corpus.md`.
@@ -18,18 +18,17 @@ from harness import demo
 from harness.errors import LeaklineError
 from harness.settings import SoakSettings
 from harness.soak import soak
-from restaurant.leaks import Leak
 
 Place = tuple[str, str]
 """(resource, function)."""
 
 
-def one(leak: str, cycles: int) -> tuple[tuple[Place, ...], str, float]:
+def one(leak: str, cycles: int, platform_: demo.Platform) -> tuple[tuple[Place, ...], str, float]:
     """Where one run found what, the same in words, and how long it took in seconds."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as runs:
         try:
-            settings = SoakSettings(**demo.given(leak, {"cycles": cycles, "runs": runs}))
+            settings = SoakSettings(**demo.given(leak, {"cycles": cycles, "runs": runs}, platform_))
             result = asyncio.run(soak(settings))
         except LeaklineError as error:
             return (), f"no run: {error}", time.monotonic() - began
@@ -38,7 +37,8 @@ def one(leak: str, cycles: int) -> tuple[tuple[Place, ...], str, float]:
     words = [
         f"{resource} {measure} in {function}" for (resource, function), measure in zip(places, measures, strict=True)
     ]
-    return places, "; ".join(words) or result.state, time.monotonic() - began
+    kept = [f"kept in {name}" for f in result.findings for name in f.kept_in]
+    return places, "; ".join([*words, *kept]) or result.state, time.monotonic() - began
 
 
 def main() -> None:
@@ -46,14 +46,17 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--cycles", type=int, default=100)
-    parser.add_argument("leaks", nargs="*", default=[*Leak, "none"])
+    parser.add_argument("--node", action="store_true", help="the restaurant in Node, not the one in Python")
+    parser.add_argument("leaks", nargs="*")
     options = parser.parse_args()
+    server: demo.Platform = "node" if options.node else "python"
+    leaks = options.leaks or [*demo.leaks(server), "none"]
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {options.cycles} calls\n"
     )
     print(f"| {'leak':20} | same in | seconds | found |\n|{'-' * 22}|---|---|---|")
-    for leak in options.leaks:
-        runs = [one(str(leak), options.cycles) for _ in range(options.runs)]
+    for leak in leaks:
+        runs = [one(leak, options.cycles, server) for _ in range(options.runs)]
         # Amounts differ a little from run to run: what is the same is the resource and the place.
         _, times = Counter(places for places, _, _ in runs).most_common(1)[0]
         seconds = sum(s for _, _, s in runs) / len(runs)

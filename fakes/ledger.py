@@ -45,6 +45,11 @@ class Connection:
         """Whether it has not ended yet."""
         return self.closed_at is None
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether it ended with an error of the fake's making: a fault, or an HTTP status from 400 up."""
+        return self.ending.startswith(("ended by a fault", "refused", "4", "5"))
+
 
 class Ledger:
     """What the fakes saw. Not thread-safe: it belongs to the event loop of the fakes."""

@@ -49,6 +49,7 @@ def cli() -> None:
     "--settle", type=float, metavar="S", help="Seconds that growth gets to go away by itself.  [default: 6]"
 )
 @click.option("--start-timeout", type=float, metavar="S", help="Seconds to listen in.  [default: 30]")
+@click.option("--peak", is_flag=True, default=None, help="Look for memory that long calls need in their middle.")
 @click.option("--env", "env", multiple=True, metavar="NAME=VALUE", help="Set for the server; may be repeated.")
 @click.option("--fault", "faults", multiple=True, metavar="RULE", help="Such as 'latency(seconds=0.3)@realtime'")
 @click.option("--runs", metavar="DIR", help="Where runs are kept.  [default: runs]")

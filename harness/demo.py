@@ -23,6 +23,8 @@ _SHOWN_BY: Mapping[str, Mapping[str, Any]] = {
         "faults": ("status(code=503)@realtime", "reset@audio.transcriptions"),
     },
     "handshake_sockets": {"scenario": "early_hang_up", "faults": ("latency(seconds=0.2)@realtime",)},
+    "whole_recordings": {"scenario": "voicemail", "faults": ("status(code=503)@realtime",), "peak": True},
+    "silent_errors": {"faults": ("status(code=500)@chat.completions",)},
     "refused_calls": {"scenario": "early_hang_up", "env": {"RESTAURANT_MAX_CALLS": "0"}},
 }
 """Calls on which a leak shows that does not show on the demo's own: the edge path that it hides on."""
@@ -55,6 +57,15 @@ def given(leaks: str, given: Mapping[str, Any], platform: Platform = "python") -
     return {**demo, **chosen, "env": {**environment, "RESTAURANT_LEAKS": leaks}}
 
 
+def leaks(platform: Platform) -> tuple[str, ...]:
+    """The names of the leaks that the demo server has."""
+    if platform == "node":
+        return tuple(re.findall(r"^  '(\w+)'", (_NODE / "leaks.mjs").read_text(encoding="utf-8"), re.MULTILINE))
+    from restaurant.leaks import Leak
+
+    return tuple(Leak)
+
+
 def _in_python(leaks: str) -> dict[str, Any]:
     missing = [name for name in _NEEDS if find_spec(name) is None]
     if missing:
@@ -73,13 +84,13 @@ def _in_python(leaks: str) -> dict[str, Any]:
     }
 
 
-def _in_node(leaks: str) -> dict[str, Any]:
+def _in_node(chosen: str) -> dict[str, Any]:
     if shutil.which("node") is None:
         raise UsageError("the demo server in Node needs Node.js 20 or newer")
     if not (_NODE / "node_modules" / "ws").is_dir():
         raise UsageError(f"the demo server in Node needs its packages: cd {_NODE} && npm install")
-    names = re.findall(r"^  '(\w+)'", (_NODE / "leaks.mjs").read_text(encoding="utf-8"), re.MULTILINE)
-    for name in leaks.split(","):
+    names = leaks("node")
+    for name in chosen.split(","):
         if name.strip() not in ("", "none", "all", *names):
             raise UsageError(f"--leaks: expected none, all, or of {', '.join(names)}; found {name.strip()!r}")
     return {

@@ -51,6 +51,15 @@ class Keeper:
 
 
 @dataclass(frozen=True, slots=True)
+class Caught:
+    """Exceptions of one type that one line caught."""
+
+    frame: Frame
+    type: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Survey:
     """What a watch of `cycles` calls left behind in the SUT."""
 
@@ -61,6 +70,8 @@ class Survey:
     keepers: tuple[Keeper, ...] = ()
     new_bytes: int | None = None
     """Bytes of all objects that were made and live, compiled code not counted; None where that is not known."""
+    woke: tuple[SiteCount, ...] = ()
+    """Where timers were set, also such as have gone off."""
 
     @property
     def held_per_cycle(self) -> float:

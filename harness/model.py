@@ -20,6 +20,7 @@ __all__ = [
     "Frame",
     "FrameKind",
     "Growth",
+    "Level",
     "Resource",
     "RunResult",
     "Sample",
@@ -87,6 +88,19 @@ class Growth:
     """Why it is what it is, when that is not plain from the numbers."""
 
 
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A resource that is judged by how high it is, not by how it grows."""
+
+    resource: Resource
+    state: State
+    value: float
+    """In the resource's unit: wake-ups a minute, bytes within a call, failures unsaid."""
+    limit: float
+    text: str
+    """The measure in words."""
+
+
 _HOW = {
     "held": "held by it",
     "same line": "from the same line",
@@ -115,7 +129,7 @@ class Finding:
 
     resource: Resource
     per_cycle: float
-    growth: Growth
+    growth: Growth | Level
     sites: tuple[Site, ...] = ()
     """Where it is made, the most of it first; empty when that could not be seen."""
     companions: tuple[Companion, ...] = ()
@@ -134,6 +148,8 @@ class Finding:
     def measure(self) -> str:
         """The growth in words: `+4.00 a call (exact, 211 calls)`."""
         growth = self.growth
+        if isinstance(growth, Level):
+            return growth.text
         if growth.exact:
             sure = "exact"
         else:
@@ -184,6 +200,7 @@ class RunResult:
     growths: tuple[Growth, ...]
     findings: tuple[Finding, ...]
     samples: tuple[Sample, ...]
+    levels: tuple[Level, ...] = ()
     unmeasured: Mapping[Resource, str] = field(default_factory=lambda: MappingProxyType({}))
     """{resource: why it could not be measured}."""
     notes: tuple[str, ...] = ()

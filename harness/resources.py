@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 Resource = Literal[
     "connections",
@@ -17,27 +17,17 @@ Resource = Literal[
     "objects",
     "heap",
     "rss",
+    "peak_heap",
+    "wakeups",
+    "silent_errors",
 ]
-"""A thing counted. `heap` and `rss` are bytes, the others are numbers of things."""
+"""A thing counted. The last three are levels: they are judged by how high they are, not by how they grow."""
 
-RESOURCES: tuple[Resource, ...] = (
-    "connections",
-    "sockets",
-    "tasks",
-    "threads",
-    "timers",
-    "listeners",
-    "fds",
-    "children",
-    "promises",
-    "objects",
-    "heap",
-    "rss",
-)
+RESOURCES: tuple[Resource, ...] = get_args(Resource)
 """All resources, the most telling first: a finding that several share is named after the first of them."""
 
-BYTES: frozenset[Resource] = frozenset({"heap", "rss"})
+BYTES: frozenset[Resource] = frozenset({"heap", "rss", "peak_heap"})
 """The resources that are measured in bytes, and so with noise."""
 
-MEMORY: frozenset[Resource] = BYTES | {"promises", "objects"}
+MEMORY: frozenset[Resource] = frozenset({"heap", "rss", "promises", "objects"})
 """The resources that grow with whatever leaks: beside another they tell how much it holds, alone they are a leak."""

@@ -52,6 +52,8 @@ class SoakSettings:
     """Seconds that the server has to listen."""
     env: Mapping[str, str] = field(default_factory=dict)
     """More environment variables for the server."""
+    peak: bool = False
+    """Whether to look, with a few long calls, for memory that a call needs in its middle."""
     faults: tuple[str, ...] = ()
     """How the fake OpenAI fails, as rules in text: `latency(seconds=0.3)@realtime`."""
     name: str = ""
@@ -69,6 +71,8 @@ class SoakSettings:
             right = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
             if not right or not math.isfinite(value) or not least <= value <= most:
                 raise UsageError(f"{name}: expected {kind} from {least:,} to {most:,}, found {value!r}")
+        if not isinstance(self.peak, bool):
+            raise UsageError(f"peak: expected true or false, found {self.peak!r}")
         for name in ("sut", "url", "scenario", "name", "runs"):
             if not isinstance(getattr(self, name), str):
                 raise UsageError(f"{name}: expected text, found {getattr(self, name)!r}")

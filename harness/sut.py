@@ -21,6 +21,7 @@ from harness.errors import RunError, UsageError
 _POLL_S = 0.05
 _STOP_S = 5.0
 _LAST_LINES = 5
+_MOST_PRINTED_BYTES = 8 * 1024 * 1024
 
 
 def parse_command(command: str) -> tuple[str, ...]:
@@ -107,6 +108,15 @@ class Sut:
             text = f"exited with status {status}"
         lines = self.last_lines()
         return text + (f"; it printed: {' | '.join(lines)}" if lines else ", having printed nothing")
+
+    def printed(self) -> str:
+        """The newest of what it printed, at most some megabytes."""
+        try:
+            with self._log.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - _MOST_PRINTED_BYTES))
+                return log.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
 
     def last_lines(self) -> list[str]:
         """The last lines of what it printed, as printable text."""

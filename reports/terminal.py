@@ -81,8 +81,9 @@ def show(console: Console, result: RunResult) -> None:
         if growth.state == "inconclusive":
             _row(console, "unsure", "yellow", growth.resource, f"{_rate(growth)}: {growth.note}")
     clean = [g for g in result.growths if g.state == "clean"]
-    if clean:
-        _row(console, "clean", "green", "  ".join(g.resource for g in clean), "")
+    still = [g.resource for g in clean] + [level.resource for level in result.levels if level.state == "clean"]
+    if still:
+        _row(console, "clean", "green", "  ".join(still), "")
     for growth in clean:
         if growth.note and growth.per_cycle > 0:
             _row(console, "", "", growth.resource, f"{_rate(growth)}: {growth.note}")

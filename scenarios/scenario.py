@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fakes.openai.script import FunctionCall, ModelScript, Turn
@@ -79,6 +79,11 @@ class Scenario:
             getattr(s, "seconds", None) or 0.0 for s in self.steps if isinstance(s, Say | Pause | Agent | Listen)
         )
         return sum(lengths)
+
+    def stretched(self, times: float) -> Scenario:
+        """The same with all that the caller says, and each pause, `times` as long. Raises ScenarioError."""
+        steps = [replace(s, seconds=times * s.seconds) if isinstance(s, Say | Pause) else s for s in self.steps]
+        return Scenario(self.name, *steps, chat=self.chat)
 
     def to_json(self) -> dict[str, Any]:
         """The scenario as plain data."""

@@ -70,6 +70,8 @@ class FaultPlan:
         self._random = random.Random(seed)
         self._met = [0] * len(self._rules)
         self._struck = [0] * len(self._rules)
+        self.paused = False
+        """Whether no rule strikes for now."""
 
     @property
     def has_struck(self) -> bool:
@@ -88,6 +90,8 @@ class FaultPlan:
 
     def draw(self, on: str, at: Moment, event: str = "") -> Fault | None:
         """The fault that strikes now, if any: the first rule that matches and comes up."""
+        if self.paused:
+            return None
         for index, rule in enumerate(self._rules):
             if on in CALLER_ENDPOINTS and not rule.fault.of_caller:
                 continue

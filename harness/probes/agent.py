@@ -19,14 +19,14 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from harness.agents import ADDRESS_VARIABLE, CODE_VARIABLE, NODE_AGENT, PYTHON_AGENT_DIR
-from harness.findings import Keeper, SiteCount, Survey
+from harness.findings import Caught, Keeper, SiteCount, Survey
 from harness.model import Frame, Resource
 from harness.probes import v8
 
 Language = Literal["Python", "Node"]
 
 COUNTED: Mapping[Language, tuple[Resource, ...]] = {
-    "Python": ("heap", "timers", "tasks", "listeners"),
+    "Python": ("heap", "objects", "timers", "tasks", "listeners"),
     "Node": ("heap", "objects", "timers", "listeners", "promises"),
 }
 """What the agents count."""
@@ -146,6 +146,7 @@ class Agents:
         heap: list[SiteCount] = []
         keepers: list[Keeper] = []
         new_bytes: list[int] = []
+        woke: list[SiteCount] = []
         for line, answer in await self._ask_all("sites"):
             if line.language == "Node":
                 answer = await self._with_snapshots(line, answer)
@@ -155,6 +156,7 @@ class Agents:
             heap += [_site_count(row, "bytes") for row in answer["heap"]]
             if answer.get("new_bytes") is not None:
                 new_bytes.append(int(answer["new_bytes"]))
+            woke += [_site_count(row, "held_bytes") for row in answer.get("woke", [])]
             keepers += [Keeper(str(k["owner"]), int(k["grown"]) / cycles, k["code"]) for k in answer["containers"]]
         return Survey(
             cycles,
@@ -162,7 +164,18 @@ class Agents:
             tuple(heap),
             tuple(keepers),
             sum(new_bytes) if new_bytes else None,
+            tuple(woke),
         )
+
+    async def watch_errors(self) -> None:
+        """Have the agents that can note where exceptions are caught, until `errors`."""
+        await self._ask_all("watch_errors", of="Python")
+
+    async def errors(self) -> tuple[Caught, ...]:
+        """Where exceptions were caught since `watch_errors`, in the user's own code."""
+        answers = await self._ask_all("errors", of="Python")
+        rows = [row for _, answer in answers for row in answer["caught"]]
+        return tuple(Caught(_frames(row)[0], str(row["type"]), int(row["count"])) for row in rows)
 
     async def _with_snapshots(self, line: _Line, answer: dict[str, Any]) -> dict[str, Any]:
         """What a Node agent saw, with what its heap snapshots tell."""
@@ -182,10 +195,17 @@ class Agents:
             return
         self._lines[pid] = _Line(pid, language, reader, writer)
 
-    async def _ask_all(self, command: str, **options: object) -> list[tuple[_Line, dict[str, Any]]]:
-        """The answers of all agents; one whose process has ended is forgotten, one that fails is dropped."""
+    async def _ask_all(
+        self, command: str, *, of: Language | None = None, **options: object
+    ) -> list[tuple[_Line, dict[str, Any]]]:
+        """The answers of all agents, or of those of one language.
+
+        One whose process has ended is forgotten, one that fails is dropped.
+        """
         answers = []
         for line in tuple(self._lines.values()):
+            if of not in (None, line.language):
+                continue
             try:
                 answers.append((line, await self._ask(line, command, options)))
             except (ConnectionError, asyncio.IncompleteReadError):
@@ -216,6 +236,9 @@ class Agents:
         return result
 
 
+def _frames(row: dict[str, Any]) -> tuple[Frame, ...]:
+    return tuple(Frame(str(f["file"]), int(f["line"]), str(f["function"]), f["kind"]) for f in row.get("stack", []))
+
+
 def _site_count(row: dict[str, Any], size: str) -> SiteCount:
-    stack = tuple(Frame(str(f["file"]), int(f["line"]), str(f["function"]), f["kind"]) for f in row.get("stack", []))
-    return SiteCount(stack, int(row["count"]), int(row[size]))
+    return SiteCount(_frames(row), int(row["count"]), int(row[size]))

@@ -33,6 +33,37 @@ def read(sut: Sut) -> dict[Resource, float]:
     return totals
 
 
+def wakeups(sut: Sut) -> float | None:
+    """How often the SUT's threads have woken from waiting, ever; None where that is not counted (not Linux)."""
+    total = 0
+    for process in sut.family():
+        for status in (_PROC / str(process.pid) / "task").glob("*/status"):
+            with contextlib.suppress(OSError, ValueError, StopIteration):
+                lines = status.read_text().splitlines()
+                total += int(next(line for line in lines if line.startswith("voluntary_ctxt_switches")).split()[1])
+    return float(total) if _PROC.is_dir() else None
+
+
+def forget_peak(sut: Sut) -> bool:
+    """Have the system forget the most memory that the SUT's processes had; whether that can be done."""
+    done = False
+    for process in sut.family():
+        with contextlib.suppress(OSError):
+            (_PROC / str(process.pid) / "clear_refs").write_text("5")  # proc(5): resets the peak resident set size
+            done = True
+    return done
+
+
+def above_rest(sut: Sut, rest_bytes: float) -> float:
+    """Bytes of memory that the SUT's processes had at their most since `forget_peak`, above `rest_bytes`."""
+    total = 0
+    for process in sut.family():
+        with contextlib.suppress(OSError, ValueError, StopIteration):
+            lines = (_PROC / str(process.pid) / "status").read_text().splitlines()
+            total += 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+    return max(0.0, total - rest_bytes)
+
+
 def _descriptors(process: psutil.Process) -> tuple[int, int]:
     """(all file descriptors, those that are sockets)."""
     directory = _PROC / str(process.pid) / "fd"

@@ -27,7 +27,10 @@ def test_the_fixed_demo_server_is_clean(leakline: Leakline) -> None:
     done = leakline("soak", "--leaks", "none", *SHORT)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "LEAKING" not in done.stdout
-    assert "connections  sockets  tasks  threads  timers  listeners  fds  heap  rss" in done.stdout
+    assert (
+        "connections  sockets  tasks  threads  timers  listeners  fds  children  objects  heap  rss  wakeups"
+        in done.stdout
+    )
 
 
 @pytest.mark.parametrize(

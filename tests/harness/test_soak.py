@@ -70,7 +70,7 @@ def test_a_server_that_leaks_nothing_is_clean(bridge: Bridge) -> None:
     result = run(bridge("none"))
     assert (result.state, result.exit_code, result.findings) == ("clean", 0, ()), result.in_full()
     assert {g.resource for g in result.growths} == {
-        "connections", "sockets", "tasks", "threads", "timers", "listeners", "fds", "heap", "rss",
+        "connections", "sockets", "tasks", "threads", "timers", "listeners", "fds", "children", "objects", "heap", "rss",
     }  # fmt: skip
     assert result.unmeasured == {}
 
@@ -121,7 +121,7 @@ def test_a_server_without_an_agent_is_judged_from_outside(bridge: Bridge) -> Non
     result = run(replace(settings, sut=f"{python} -E {script}"))
     (found,) = result.findings
     assert (found.resource, found.per_cycle, found.site) == ("connections", 1.0, None)
-    assert set(result.unmeasured) == {"heap", "timers", "tasks", "listeners"}
+    assert set(result.unmeasured) == {"heap", "objects", "timers", "tasks", "listeners"}
 
 
 def test_a_taken_port_is_refused_before_anything_starts(bridge: Bridge, tmp_path: Path) -> None:

@@ -34,6 +34,9 @@ CORPUS: dict[str, dict[str, set[str]]] = {
     # The connection was opened by the request before, and taken over from the pool.
     "unawaited_close": {"heap": {"ChatAgent.first_words"}, "sockets": {"OrderReader._ask", "ChatAgent.first_words"}},
     "native_buffers": {"heap": set()},
+    "whole_recordings": {"peak_heap": {"Recording.append"}},
+    "cache_polling": {"wakeups": {"Interval._next"}},
+    "silent_errors": {"silent_errors": {"CallSession.close"}},
 }
 
 
@@ -44,7 +47,7 @@ def run(leak: str, tmp_path: Path, cycles: int) -> RunResult:
 
 @pytest.mark.parametrize("leak", CORPUS)
 def test_a_leak_alone_is_found_where_it_is_made(leak: str, tmp_path: Path) -> None:
-    result = run(leak, tmp_path, 64 if leak == "unbounded_carts" else 32)
+    result = run(leak, tmp_path, 32)
     expected = CORPUS[leak]
     grew = {resource for f in result.findings for resource in (f.resource, *(c.resource for c in f.companions))}
     assert next(iter(expected)) in grew, result.in_full()
@@ -54,7 +57,13 @@ def test_a_leak_alone_is_found_where_it_is_made(leak: str, tmp_path: Path) -> No
         assert functions & expected[finding.resource] or functions == expected[finding.resource], result.in_full()
 
 
-@pytest.mark.parametrize("edge", ["upload_streams", "handshake_sockets"])
+def test_what_keeps_memory_is_named(tmp_path: Path) -> None:
+    result = run("unbounded_carts", tmp_path, 32)
+    (found,) = result.findings
+    assert found.kept_in == ("restaurant.menu.Carts._carts (+1.00 a call)",), result.in_full()
+
+
+@pytest.mark.parametrize("edge", ["upload_streams", "handshake_sockets", "whole_recordings", "silent_errors"])
 def test_the_sound_server_is_clean_on_the_paths_where_leaks_hide(edge: str, tmp_path: Path) -> None:
     settings = demo.given(edge, {"cycles": 48, "runs": str(tmp_path)})
     settings["env"] |= {"RESTAURANT_LEAKS": "none"}

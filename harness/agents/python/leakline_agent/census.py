@@ -38,6 +38,7 @@ def sample():
     if in_use is not None:
         resources["heap"] = in_use
     by_type = objects_by_type()
+    resources["objects"] = len(gc.get_objects())
     loops = _event_loops_in(by_type)
     resources["timers"] = len(live_timers(loops, by_type))
     resources["tasks"] = sum(1 for _ in live_tasks(loops))

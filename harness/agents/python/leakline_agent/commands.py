@@ -1,4 +1,4 @@
-"""What the harness can ask: `begin`, `sample`, `peek`, `watch`, `sites`."""
+"""What the harness can ask: `begin`, `sample`, `peek`, `watch`, `sites`, `watch_errors`, `errors`."""
 
 import gc
 import sys
@@ -7,6 +7,7 @@ import tracemalloc
 
 from leakline_agent import census, heap, holders, keepers
 from leakline_agent.recorder import Recorder
+from leakline_agent.swallowed import Swallowed
 
 _LOOP_ANSWER_S = 5.0
 _DEEP_FRAMES = 10
@@ -20,6 +21,7 @@ class Commands:
         self._own_trace = False
         self._froze = False
         self._sizes = {}
+        self._swallowed = None
 
     def run(self, asked):
         """Do one command, on the event loop's own thread where there is one: nothing moves meanwhile."""
@@ -29,6 +31,8 @@ class Commands:
             "peek": census.peek,
             "watch": self.watch,
             "sites": self.sites,
+            "watch_errors": self.watch_errors,
+            "errors": self.errors,
         }[asked["do"]]
         return _on_loop_thread(lambda: command(**asked.get("with", {})))
 
@@ -74,8 +78,25 @@ class Commands:
         sizes, self._sizes = self._sizes, {}
         return {**survey, "containers": keepers.grown(sizes, young) if sizes else []}
 
+    def watch_errors(self):
+        """Begin to note where exceptions are caught."""
+        self._swallowed = Swallowed()
+        self._swallowed.install()
+        return {}
+
+    def errors(self):
+        """Where exceptions were caught since `watch_errors`; ends that."""
+        swallowed, self._swallowed = self._swallowed, None
+        if swallowed is None:
+            raise RuntimeError("'errors' was asked for without 'watch_errors'")
+        swallowed.uninstall()
+        return {"caught": swallowed.rows()}
+
     def release(self):
         """Leave the process as it was found."""
+        if self._swallowed is not None:
+            self._swallowed.uninstall()
+            self._swallowed = None
         if self._recorder is not None:
             self._recorder.uninstall()
             self._recorder = None

@@ -19,6 +19,7 @@ _FILE_TYPES = (io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRando
 _MANAGED_DICT = 1 << 4  # Py_TPFLAGS_MANAGED_DICT of CPython 3.11 and newer
 _VALUES_HEAD = 16
 _MOST_SITES = 40
+_MOST_WAKERS = 5
 _MOST_VISITED = 2_000_000
 _ORDER = ("tasks", "threads", "timers", "listeners", "sockets", "fds")
 
@@ -43,7 +44,11 @@ def survey(recorder, young):
             number = len(things) if name != "fds" else len({thing.fileno() for thing in things})
             rows.append({"count": number, "stack": describe(stack), "held_bytes": held})
         resources[name] = _largest(rows, "count")
-    return {"resources": resources, "heap": _heap_sites(snapshot, taken)}
+    woke = [
+        {"count": number, "stack": describe(stack), "held_bytes": 0}
+        for stack, number in recorder.set_timers.most_common(_MOST_WAKERS)
+    ]
+    return {"resources": resources, "heap": _heap_sites(snapshot, taken), "woke": woke}
 
 
 def _alive(recorder):

@@ -8,6 +8,7 @@ newest note is the right one. `uninstall` puts every method back.
 import os
 import sys
 import threading
+from collections import Counter
 
 from leakline_agent.frames import caller_stack, has_user_frame
 
@@ -20,6 +21,8 @@ class Recorder:
 
     def __init__(self):
         self.made = {name: {} for name in ("timers", "tasks", "threads", "sockets", "listeners")}
+        self.set_timers = Counter()
+        """{stack: how many timers were set there}, dead ones too: who wakes the process."""
         self.opened = {}
         """{path: stack} of files opened."""
         self._undo = []
@@ -48,6 +51,8 @@ class Recorder:
 
     def note(self, resource, thing, stack):
         """Remember that `thing` was made at `stack`."""
+        if resource == "timers" and len(self.set_timers) < _MOST_NOTES:
+            self.set_timers[stack] += 1
         if resource == "timers" and not has_user_frame(stack) and self._in_older_task():
             return  # a library's task of before the watch has set its timer anew: nothing that this watch made
         notes = self.made[resource]

@@ -1,0 +1,121 @@
+"""The calls of a run: made in batches, counted, and given up when the server has died."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Coroutine
+from typing import Protocol, TypeVar
+
+from fakes.faults import FaultPlan
+from fakes.ledger import Ledger
+from fakes.twilio import Pace
+from harness.errors import RunError
+from harness.fakes import Telephone
+from harness.model import CallStats
+from harness.settings import SoakSettings
+from harness.sut import Sut
+from scenarios.scenario import Scenario
+
+T = TypeVar("T")
+
+_CALL_LIMIT_S = 180.0
+_LAST_GASP_S = 0.5
+
+
+class Progress(Protocol):
+    """Is told how many of some calls have been made."""
+
+    def calls(self, done: int, total: int) -> None:
+        """So many of the phase's calls have been made."""
+
+
+class Calls:
+    """Makes the calls of one run and keeps count of how they went."""
+
+    def __init__(
+        self,
+        settings: SoakSettings,
+        scenario: Scenario,
+        sut: Sut,
+        ledger: Ledger,
+        faults: FaultPlan,
+        progress: Progress,
+    ) -> None:
+        self.pace = Pace(settings.speed)
+        self.made = 0
+        self.failures: Counter[str] = Counter()
+        self.problems: Counter[str] = Counter()
+        """What Twilio would have refused of what the server sent."""
+        self._url = settings.url
+        self._scenario = scenario
+        self._sut = sut
+        self._ledger = ledger
+        self._faults = faults
+        self._progress = progress
+        self._telephone = Telephone(ledger, pace=self.pace, faults=faults)
+
+    @property
+    def stats(self) -> CallStats:
+        """How they went so far."""
+        return CallStats(self.made, self.made - self.failures.total(), dict(self.failures))
+
+    async def batches(self, cycles: int, at_a_time: int) -> AsyncIterator[None]:
+        """Make `cycles` calls, `at_a_time` of them together; yields after each such batch.
+
+        Raises RunError when the SUT ends.
+        """
+        done = 0
+        while done < cycles:
+            size = min(at_a_time, cycles - done)
+            await self._batch(size)
+            done += size
+            self._progress.calls(done, cycles)
+            yield
+
+    async def one(self, scenario: Scenario | None = None) -> None:
+        """Make one call, by another `scenario` if one is given; how it goes is only counted."""
+        try:
+            async with asyncio.timeout(_CALL_LIMIT_S):
+                made = await self._telephone.call(self._url, scenario or self._scenario)
+            failure, problems = made.failure, made.problems
+        except TimeoutError:
+            failure, problems = f"not over after {_CALL_LIMIT_S:g} s", ()
+        self.made += 1
+        self.problems.update(problems[:1])
+        if failure:
+            self.failures[failure] += 1
+
+    async def alive(self, work: Coroutine[object, object, T] | Awaitable[T]) -> T:
+        """The result of `work`, unless the SUT ends first. Raises RunError then."""
+        task = asyncio.ensure_future(work)
+        ended = asyncio.ensure_future(self._sut.ended())
+        try:
+            await asyncio.wait({task, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._sut.is_running:
+                raise RunError(f"the SUT ended after {self.made} calls: it {self._sut.how_it_ended()}")
+            return await task
+        finally:
+            for pending in (task, ended):
+                pending.cancel()
+            await asyncio.gather(task, ended, return_exceptions=True)
+
+    async def _batch(self, size: int) -> None:
+        """`size` calls at a time. Raises RunError when the SUT ended, or when none of them went as scripted and no
+        fault was the reason."""
+        failed_before, made_before = self.failures.total(), self.made
+        await self.alive(asyncio.gather(*(self.one() for _ in range(size))))
+        if self._faults.has_struck:
+            return
+        if self.failures.total() - failed_before == size and self.made == made_before + size:
+            await self.alive(asyncio.sleep(_LAST_GASP_S))  # did they fail because the server has just died?
+            reasons = ", ".join(f"{reason} ({number} calls)" for reason, number in self.failures.most_common(3))
+            raise RunError(f"no call of {size} went as scripted: {reasons}{self._advice()}")
+
+    def _advice(self) -> str:
+        if self._ledger.seen("realtime") or self._ledger.seen("unknown"):
+            return ""
+        return (
+            "; the server never opened a Realtime session with the fake: does it take its address from "
+            "OPENAI_BASE_URL or OPENAI_REALTIME_URL?"
+        )

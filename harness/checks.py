@@ -1,0 +1,143 @@
+"""Measures what is judged by its level: wake-ups while idle, memory within a call, failures that go unsaid.
+
+`harness/levels.py` judges; here it is measured, and for what is too high the lines are found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from fakes.faults import FaultPlan
+from fakes.ledger import Ledger
+from harness import findings, levels
+from harness.calls import Calls
+from harness.counters import Counters
+from harness.model import Finding, Frame, Level
+from harness.probes import process
+from harness.probes.agent import Agents
+from harness.sut import Sut
+from scenarios.scenario import Scenario, ScenarioError
+
+_IDLE_S = 1.0
+_CALLS_WITH_ERRORS = 5
+_LONG_CALLS = 3
+_LATE = 0.85
+
+
+class Checks:
+    """The levels of one run."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        sut: Sut,
+        agents: Agents,
+        ledger: Ledger,
+        faults: FaultPlan,
+        calls: Calls,
+        counters: Counters,
+    ) -> None:
+        self._scenario = scenario
+        self._sut = sut
+        self._agents = agents
+        self._ledger = ledger
+        self._faults = faults
+        self._calls = calls
+        self._counters = counters
+
+    async def judge(self, *, peak: bool) -> tuple[Level, ...]:
+        """The levels; `peak` says whether to make long calls too."""
+        found = []
+        before = process.wakeups(self._sut)
+        await self._calls.alive(asyncio.sleep(_IDLE_S))
+        after = process.wakeups(self._sut)
+        if before is not None and after is not None:
+            found.append(levels.wakeups(max(0.0, after - before), _IDLE_S))
+        if self._faults.has_struck:
+            told = levels.lines_of_trouble(self._sut.printed())
+            found.append(levels.silent_errors(self._failed_for_good(), told))
+        if peak:
+            found += await self._peak()
+        return tuple(found)
+
+    async def explain(self, level: Level, root: Path) -> Finding:
+        """A finding of a level that is too high, with the lines that can be told."""
+        stacks: list[Sequence[Frame]] = []
+        if self._agents.present:
+            match level.resource:
+                case "wakeups":
+                    await self._agents.watch()
+                    await self._calls.alive(asyncio.sleep(_IDLE_S))
+                    survey = await self._calls.alive(self._agents.survey(1))
+                    stacks = [row.stack for row in survey.woke[:1]]
+                case "silent_errors":
+                    stacks = [(caught,) for caught in (await self._swallowing())[:1]]
+                case "peak_heap":
+                    stacks = await self._allocating()
+        sites = [site for stack in stacks if (site := findings.site_of(stack, root)) is not None]
+        unique = tuple(dict.fromkeys(sites))
+        return Finding(level.resource, level.value, level, unique, (), tuple(stacks[0]) if stacks else ())
+
+    def _failed_for_good(self) -> int:
+        """Calls in which an exchange with the model failed and was not made good by a later one."""
+        last = {}
+        for connection in self._ledger.ended():
+            if connection.service == "openai":
+                last[connection.kind, connection.call or connection.id] = connection
+        # A request of calls that run at the same time is of no call for certain: not more than all can have failed.
+        return min(self._calls.made, sum(connection.has_failed for connection in last.values()))
+
+    async def _peak(self) -> list[Level]:
+        """Memory above rest within a call and within a long one: the least of a few, since garbage may pile up."""
+        try:
+            long_call = self._scenario.stretched(levels.STRETCH)
+        except ScenarioError:
+            return []
+        peaks = {}
+        for name, scenario in (("short", self._scenario), ("long", long_call)):
+            seen = []
+            for _ in range(_LONG_CALLS):
+                rest = (await self._counters.quiet())["rss"]
+                if not process.forget_peak(self._sut):
+                    return []
+                await self._calls.alive(self._calls.one(scenario))
+                await self._counters.quiet()
+                seen.append(process.above_rest(self._sut, rest))
+            peaks[name] = min(seen)
+        return [levels.peak_heap(peaks["short"], peaks["long"])]
+
+    async def _allocating(self) -> list[Sequence[Frame]]:
+        """The stack that holds the most memory late in a long call."""
+        long_call = self._scenario.stretched(levels.STRETCH)
+        await self._agents.watch(deep=True)
+        call = asyncio.ensure_future(self._calls.one(long_call))
+        await self._calls.alive(asyncio.sleep(_LATE * long_call.seconds / self._calls.pace.speed))
+        survey = await self._calls.alive(self._agents.survey(1))
+        await self._calls.alive(call)
+        await self._counters.quiet()
+        users = [row for row in survey.heap if any(frame.kind == "user" for frame in row.stack)]
+        return [row.stack for row in sorted(users, key=lambda row: -row.size_bytes)[:1]]
+
+    async def _swallowing(self) -> list[Frame]:
+        """Where exceptions end that are there only when something fails."""
+        with_faults = await self._caught()
+        self._faults.paused = True
+        try:
+            without = await self._caught()
+        finally:
+            self._faults.paused = False
+        usual = {(caught.frame, caught.type) for caught in without}
+        return [
+            caught.frame
+            for caught in with_faults
+            if caught.count >= findings.OFTEN * _CALLS_WITH_ERRORS and (caught.frame, caught.type) not in usual
+        ]
+
+    async def _caught(self) -> tuple[findings.Caught, ...]:
+        await self._agents.watch_errors()
+        for _ in range(_CALLS_WITH_ERRORS):
+            await self._calls.alive(self._calls.one())
+        await self._counters.quiet()
+        return await self._calls.alive(self._agents.errors())

@@ -1,0 +1,54 @@
+"""The counters of a run, from all probes and the ledger, read when they are still."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from fakes.ledger import Ledger
+from harness.calls import Calls
+from harness.model import BYTES, Resource
+from harness.probes import process
+from harness.probes.agent import Agents
+from harness.sut import Sut
+
+_PAUSE_S = 0.03
+_LIMIT_S = 8.0
+
+
+class Counters:
+    """Reads every resource of one SUT."""
+
+    def __init__(self, sut: Sut, agents: Agents, ledger: Ledger, calls: Calls) -> None:
+        self._sut = sut
+        self._agents = agents
+        self._ledger = ledger
+        self._calls = calls
+
+    async def quiet(self) -> dict[Resource, float]:
+        """The counters once they are still: no request unanswered, and a moment later nothing has moved."""
+        deadline = time.monotonic() + _LIMIT_S
+        while True:
+            while self._ledger.still_open("chat.completions") and time.monotonic() < deadline:
+                await self._calls.alive(asyncio.sleep(_PAUSE_S))
+            values = await self.read()
+            await asyncio.sleep(_PAUSE_S)
+            later = await self._calls.alive(self._peek())
+            if all(values.get(name) == value for name, value in later.items()) or time.monotonic() > deadline:
+                return values
+
+    async def read(self) -> dict[Resource, float]:
+        """The counters now, after a collection."""
+        return await self._calls.alive(self._read())
+
+    async def _read(self) -> dict[Resource, float]:
+        counted = await self._agents.sample()  # first: its collection may close what garbage held open
+        return {**counted, **self._seen_from_outside()}
+
+    async def _peek(self) -> dict[Resource, float]:
+        counted = await self._agents.peek()
+        seen = {name: value for name, value in self._seen_from_outside().items() if name not in BYTES}
+        return {**counted, **seen}
+
+    def _seen_from_outside(self) -> dict[Resource, float]:
+        return {**process.read(self._sut), "connections": float(len(self._ledger.still_open("realtime")))}
