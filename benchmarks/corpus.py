@@ -1,7 +1,8 @@
-"""Each leak of the restaurant against leakline: `python benchmarks/corpus.py [--node] [--runs N] [--cycles N] [LEAK ...]`.
+"""Each leak of the restaurant against leakline.
 
-Prints, for each leak alone, what was found and where, and in how many of the runs it was the same; the sound server
-comes last. It is the table of `docs/corpus.md`.
+`python benchmarks/corpus.py [--node] [--runs N] [--cycles N] [LEAK ...]` prints, for each leak alone,
+what was found and where, and in how many of the runs it was the same; the sound server comes last. It is the table of
+`docs/corpus.md`.
 """
 
 from __future__ import annotations

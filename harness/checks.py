@@ -24,6 +24,7 @@ _IDLE_S = 1.0
 _CALLS_WITH_ERRORS = 5
 _LONG_CALLS = 3
 _LATE = 0.85
+_BEAT_S = 0.05
 
 
 class Checks:
@@ -109,16 +110,29 @@ class Checks:
         return [levels.peak_heap(peaks["short"], peaks["long"])]
 
     async def _allocating(self) -> list[Sequence[Frame]]:
-        """The stack that holds the most memory late in a long call."""
+        """The stack that holds the most memory late in a long call.
+
+        By its innermost frame, which costs little; only if that is a library's, by whole stacks, which may slow the
+        server so much that what it has not come to yet holds the most.
+        """
+        for deep in (False, True):
+            heap = await self._held_late(deep=deep)
+            if heap and any(frame.kind == "user" for frame in heap[0].stack):
+                return [heap[0].stack]
+        return []
+
+    async def _held_late(self, *, deep: bool) -> list[findings.SiteCount]:
         long_call = self._scenario.stretched(levels.STRETCH)
-        await self._agents.watch(deep=True)
+        await self._agents.watch(deep=deep)
         call = asyncio.ensure_future(self._calls.one(long_call))
-        await self._calls.alive(asyncio.sleep(_LATE * long_call.seconds / self._calls.pace.speed))
+        done_s = 0.0
+        while done_s < _LATE * long_call.seconds and not call.done():
+            await self._calls.alive(asyncio.sleep(_BEAT_S))
+            done_s += _BEAT_S * self._calls.pace.speed
         survey = await self._calls.alive(self._agents.survey(1))
         await self._calls.alive(call)
         await self._counters.quiet()
-        users = [row for row in survey.heap if any(frame.kind == "user" for frame in row.stack)]
-        return [row.stack for row in sorted(users, key=lambda row: -row.size_bytes)[:1]]
+        return sorted(survey.heap, key=lambda row: -row.size_bytes)
 
     async def _swallowing(self) -> list[Frame]:
         """Where exceptions end that are there only when something fails."""

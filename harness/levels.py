@@ -55,7 +55,7 @@ def peak_heap(short: float, long: float) -> Level:
 
 
 def silent_errors(failed: int, told: int) -> Level:
-    """Judge whether a server says of failures that it met: `failed` calls with one, `told` lines that speak of trouble."""
+    """Judge whether a server speaks of its failures: `failed` calls with one, `told` lines of trouble."""
     silent = max(0, failed - told)
     quiet = failed >= _LEAST_FAILURES and told < _TOLD * failed
     text = f"in {failed} calls a request failed for good; the server printed {told} lines of trouble"
