@@ -143,6 +143,6 @@ def read(answer: dict[str, Any]) -> dict[str, Any]:
     grown = [
         {"owner": owner, "grown": each["grown"], "code": "user"}
         for each in answer.get("containers", [])
-        if (owner := after.owner(each["id"]))
+        if (owner := after.owner(each["id"])) and "<symbol" not in owner  # what Node keeps under its own names
     ]
     return {**answer, "resources": resources, "containers": grown, "new_bytes": after.new_bytes(before.newest)}

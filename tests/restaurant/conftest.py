@@ -19,6 +19,7 @@ from fakes.ledger import Ledger
 from fakes.openai import OpenAIServer
 from fakes.twilio import CallEnd, Pace, StreamCaller, StreamIds
 from harness.call import ScriptedCall
+from harness.probes.agent import Agents
 from harness.soak import free_port
 from harness.sut import Sut
 from scenarios import BUILT_IN, Scenario
@@ -75,11 +76,15 @@ def restaurant_in_node(tmp_path: Path, restaurant_node: Path) -> Opens:
 
 def _opener(tmp_path: Path, server: tuple[str, ...]) -> Opens:
     @asynccontextmanager
-    async def opens(name: str = "question", *, faults: Iterable[str] = (), **env: str) -> AsyncIterator[Restaurant]:
+    async def opens(
+        name: str = "question", *, faults: Iterable[str] = (), agents: Agents | None = None, **env: str
+    ) -> AsyncIterator[Restaurant]:
         port, ledger, scenario = free_port(), Ledger(), BUILT_IN[name]
         plan = FaultPlan([parse_rule(rule) for rule in faults])
         async with OpenAIServer(scenario.model_script, ledger, speed=SPEED, faults=plan) as model:
             environment = {**os.environ, "OPENAI_API_KEY": "k", "OPENAI_BASE_URL": model.base_url, **env}
+            if agents is not None:
+                environment = agents.environment(environment)
             async with Sut((*server, "--port", str(port)), environment, tmp_path / "sut.log") as sut:
                 await sut.until_listening("127.0.0.1", port, 20.0)
                 yield Restaurant(f"127.0.0.1:{port}", scenario, ledger, tmp_path / "sut.log")
