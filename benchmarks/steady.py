@@ -1,7 +1,7 @@
 """The sound restaurant under each built-in scenario, and under many calls at once.
 
-`python benchmarks/steady.py [--node]` prints a row a scenario (168 calls each: over 1,000 in all) with the verdict, and
-what is left after 100 calls at a time for 60 seconds in real time. Everything should be clean, and nothing left.
+`python benchmarks/steady.py [--node]` prints a row a scenario (168 calls each: over 1,000 in all) with the verdict,
+and what is left after 100 calls at a time for 60 seconds in real time. Everything should be clean, and nothing left.
 """
 
 from __future__ import annotations

@@ -49,6 +49,7 @@ def cli() -> None:
     "--settle", type=float, metavar="S", help="Seconds that growth gets to go away by itself.  [default: 6]"
 )
 @click.option("--start-timeout", type=float, metavar="S", help="Seconds to listen in.  [default: 30]")
+@click.option("--intercept", multiple=True, metavar="HOST", help="A hard-coded host: api.openai.com, api.twilio.com.")
 @click.option("--peak", is_flag=True, default=None, help="Look for memory that long calls need in their middle.")
 @click.option("--env", "env", multiple=True, metavar="NAME=VALUE", help="Set for the server; may be repeated.")
 @click.option("--fault", "faults", multiple=True, metavar="RULE", help="Such as 'latency(seconds=0.3)@realtime'")
@@ -62,7 +63,12 @@ def cli() -> None:
     help="What the demo server is written in.  [default: python]",
 )
 def soak_command(
-    leaks: str | None, platform: demo.Platform, env: tuple[str, ...], faults: tuple[str, ...], **flags: Any
+    leaks: str | None,
+    platform: demo.Platform,
+    env: tuple[str, ...],
+    faults: tuple[str, ...],
+    intercept: tuple[str, ...],
+    **flags: Any,
 ) -> None:
     """Make many calls to a server and say what grows with them.
 
@@ -70,7 +76,12 @@ def soak_command(
 
     Exit code: 0 clean, 1 leaking, 2 wrong use, 3 inconclusive or the run failed.
     """
-    given = {**flags, "env": _environment(env) if env else None, "faults": faults or None}
+    given = {
+        **flags,
+        "env": _environment(env) if env else None,
+        "faults": faults or None,
+        "intercept": intercept or None,
+    }
     console = Console(highlight=False)
     own_server = flags["sut"] is not None or flags["url"] is not None or from_files(Path.cwd())
     if own_server and leaks is None:

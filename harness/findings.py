@@ -152,10 +152,15 @@ def site_of(stack: Sequence[Frame], root: Path) -> Site | None:
     for kind in ("user", "library", "stdlib"):
         for frame in stack:
             if frame.kind == kind:
-                function = frame.function or function_at(frame.file, frame.line)
+                function = frame.function or function_at(frame.file, frame.line) or _function_around(frame, stack)
                 text = line_text(frame.file, frame.line)
                 return Site(shown_path(frame.file, root), frame.line, function, text)
     return None
+
+
+def _function_around(frame: Frame, stack: Sequence[Frame]) -> str:
+    """The function that a nameless one, such as a callback, was called from, when it is in the same file."""
+    return next((f.function for f in stack if f.file == frame.file and f.function), "")
 
 
 def shown_path(file: str, root: Path) -> str:
@@ -271,8 +276,8 @@ def _with_heap(
         charged.append(replace(finding, companions=(*finding.companions, *more)))
     if not _is_unexplained(left, heap):
         return charged
-    if charged and not sizes:
-        # No line allocates it with every call: native memory that goes with what leaks, such as a thread's own.
+    if charged and sum(sizes.values()) < _UNEXPLAINED * left:
+        # No line allocates it with every call: native memory that goes with what leaks, such as a TLS context's.
         return _beside_most_heap(charged, Companion("heap", left, "same rate"))
     return [*charged, _of_memory(heap, left, sizes, stacks)]
 

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fakes.faults import FaultError, Rule, parse_rule
+from harness import intercept
 from harness.errors import UsageError
 from scenarios.library import load
 from scenarios.scenario import Scenario, ScenarioError
@@ -52,6 +53,8 @@ class SoakSettings:
     """Seconds that the server has to listen."""
     env: Mapping[str, str] = field(default_factory=dict)
     """More environment variables for the server."""
+    intercept: tuple[str, ...] = ()
+    """Hosts that the server has hard-coded and that the fakes stand in for: `api.openai.com`, `api.twilio.com`."""
     peak: bool = False
     """Whether to look, with a few long calls, for memory that a call needs in its middle."""
     faults: tuple[str, ...] = ()
@@ -82,6 +85,9 @@ class SoakSettings:
             isinstance(k, str) and isinstance(v, str) for k, v in self.env.items()
         ):
             raise UsageError(f"env: expected names and texts, found {self.env!r}")
+        if not isinstance(self.intercept, tuple) or not all(isinstance(host, str) for host in self.intercept):
+            raise UsageError(f"intercept: expected a list of hosts, found {self.intercept!r}")
+        intercept.check(self.intercept)
         _check_url(self.url)
         self.load_scenario()
         self.fault_rules()
@@ -159,7 +165,7 @@ def from_files(directory: Path) -> dict[str, Any]:
         for key in table:
             if key not in known:
                 raise UsageError(f"{path}: {key}: no such setting; expected one of {', '.join(known)}")
-        for key in ("code", "faults"):
+        for key in ("code", "faults", "intercept"):
             if isinstance(table.get(key), list):
                 table[key] = tuple(table[key])
         return dict(table)

@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
@@ -16,13 +17,15 @@ from typing import Protocol
 from fakes.faults import FaultPlan
 from fakes.ledger import Ledger
 from fakes.openai import OpenAIServer
+from fakes.twilio import Pace, TwilioRest
 from harness import findings, verdict
 from harness.calls import Calls
 from harness.checks import Checks
 from harness.counters import Counters
 from harness.errors import UsageError
-from harness.fakes import model_environment
+from harness.fakes import API_KEY, Telephone, model_environment, on_line
 from harness.governor import govern
+from harness.intercept import OPENAI, TWILIO, Interception
 from harness.journal import Journal, new_run_directory
 from harness.model import MEMORY, Finding, Growth, Level, Resource, RunResult, Sample, State
 from harness.probes.agent import COUNTED, Agents
@@ -89,9 +92,9 @@ async def soak(
         told = asdict(settings) | {"env": sorted(settings.env)}  # names alone: the values may be secret
         journal.write("run", settings=told, scenario=scenario.to_json(), python=sys.version)
         faults = FaultPlan(settings.fault_rules())
-        fake_openai = OpenAIServer(scenario.model_script, ledger, speed=settings.speed, faults=faults)
-        async with fake_openai, Agents() as agents:
-            environment = _environment(settings, fake_openai)
+        async with AsyncExitStack() as stack:
+            environment = await _start_fakes(stack, settings, scenario, ledger, faults)
+            agents = await stack.enter_async_context(Agents())
             environment = agents.environment(environment, tuple(Path(path) for path in settings.code))
             async with Sut(command, environment, directory / "sut.log") as sut:
                 run = _Run(
@@ -111,14 +114,38 @@ async def soak(
     return result
 
 
-def _environment(settings: SoakSettings, fake_openai: OpenAIServer) -> dict[str, str]:
-    return {
-        **os.environ,
-        "PYTHONUNBUFFERED": "1",
-        **model_environment(fake_openai),
-        "PORT": str(settings.address[1]),
-        **settings.env,
-    }
+async def _start_fakes(
+    stack: AsyncExitStack, settings: SoakSettings, scenario: Scenario, ledger: Ledger, faults: FaultPlan
+) -> dict[str, str]:
+    """Start the fakes for as long as `stack` is open; the server's environment."""
+    given = {**os.environ, "PYTHONUNBUFFERED": "1", "PORT": str(settings.address[1])}
+    if not settings.intercept:
+        openai = OpenAIServer(scenario.model_script, ledger, speed=settings.speed, faults=faults)
+        await stack.enter_async_context(openai)
+        return {**given, **model_environment(openai), **settings.env}
+    interception = stack.enter_context(Interception(settings.intercept))
+    addresses = {}
+    tls = interception.context(OPENAI) if OPENAI in settings.intercept else None
+    openai = OpenAIServer(scenario.model_script, ledger, speed=settings.speed, faults=faults, tls=tls)
+    await stack.enter_async_context(openai)
+    if tls is None:
+        given |= model_environment(openai)
+    else:
+        given["OPENAI_API_KEY"] = API_KEY
+        addresses[OPENAI] = openai.address
+    if TWILIO in settings.intercept:
+        telephone = Telephone(ledger, pace=Pace(settings.speed), faults=faults)
+        twilio = TwilioRest(
+            lambda stream: on_line(telephone.caller(scenario), stream),
+            ledger,
+            pace=Pace(settings.speed),
+            faults=faults,
+            tls=interception.context(TWILIO),
+        )
+        await stack.enter_async_context(twilio)
+        given |= {"TWILIO_ACCOUNT_SID": twilio.line.account_sid, "TWILIO_AUTH_TOKEN": twilio.line.auth_token}
+        addresses[TWILIO] = twilio.address
+    return {**interception.environment(given, addresses), **settings.env}
 
 
 def free_port() -> int:

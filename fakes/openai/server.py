@@ -87,6 +87,11 @@ class OpenAIServer:
         )
 
     @property
+    def address(self) -> str:
+        """`host:port` as bound."""
+        return self._server.address
+
+    @property
     def base_url(self) -> str:
         """What a client takes as OPENAI_BASE_URL; known once started."""
         return f"http{self._server.secure}://{self._server.address}/v1"

@@ -112,6 +112,11 @@ class TwilioRest:
         self._http = HttpServer(routes, host=self.host, port=self.port, client_max_size=1024 * 1024, tls=self.tls)
 
     @property
+    def address(self) -> str:
+        """`host:port` as bound."""
+        return self._http.address
+
+    @property
     def url(self) -> str:
         """The API's address, in place of https://api.twilio.com; known once started."""
         return f"http{self._http.secure}://{self._http.address}"

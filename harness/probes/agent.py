@@ -180,8 +180,11 @@ class Agents:
     async def _with_snapshots(self, line: _Line, answer: dict[str, Any]) -> dict[str, Any]:
         """What a Node agent saw, with what its heap snapshots tell."""
         try:
-            return await asyncio.to_thread(v8.read, answer)
-        except v8.SnapshotError as error:
+            files = {name: Path(file) for name, file in answer.get("snapshots", {}).items()}
+            if files and (after := (await self._ask(line, "snapshot", {})).get("file")):
+                files["after"] = Path(after)
+            return await asyncio.to_thread(v8.read, answer, files)
+        except (v8.SnapshotError, AgentError) as error:
             self.problems.append(f"the heap of process {line.pid} could not be read: {error}")
             return {**answer, "containers": []}
 

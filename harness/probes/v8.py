@@ -7,7 +7,7 @@ process, and newer objects have higher ids.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,24 +57,31 @@ class Snapshot:
 
     @property
     def newest(self) -> int:
-        """The highest id: what is made later has a higher one."""
-        return int(self.ids.max(initial=0))
+        """The highest id of V8's own objects: what is made later has a higher one.
+
+        Theirs are odd; those of an embedder's objects are even, and are hashes.
+        """
+        return int(self.ids[self.ids % 2 == 1].max(initial=0))
+
+    def _are_new(self, since: int) -> NDArray[np.bool_]:
+        new: NDArray[np.bool_] = (self.ids > since) & (self.ids % 2 == 1)
+        return new
 
     def new_bytes(self, since: int) -> int:
         """Bytes of the objects newer than `since`: of a program's data, not of what V8 keeps of its code."""
         data = np.isin(self._node_column("type"), [self._node_types.index(t) for t in _DATA if t in self._node_types])
-        return int(self.sizes[data & (self.ids > since)].sum())
+        return int(self.sizes[data & self._are_new(since)].sum())
 
     def held_bytes(self, roots: Iterable[int], since: int, claimed: set[int]) -> int:
         """Bytes reached from the nodes with the ids `roots` through nodes newer than `since`.
 
         `claimed` are the nodes (by index) that count no more; those that were reached are added.
         """
-        total = 0
+        total, new = 0, self._are_new(since)
         stack = [self._index_of[root] for root in roots if root in self._index_of]
         while stack:
             node = stack.pop()
-            if node in claimed or self.ids[node] <= since:
+            if node in claimed or not new[node]:
                 continue
             claimed.add(node)
             total += int(self.sizes[node])
@@ -122,12 +129,11 @@ class Snapshot:
         return self._strings[int(self._nodes[node, self._node_fields.index("name")])]
 
 
-def read(answer: dict[str, Any]) -> dict[str, Any]:
+def read(answer: dict[str, Any], files: Mapping[str, Path]) -> dict[str, Any]:
     """A Node agent's survey with what its snapshots tell: bytes held, names of what has grown, bytes that are new.
 
-    The files are removed. Raises SnapshotError.
+    `files` are the snapshots of `before` and `after`. The files are removed. Raises SnapshotError.
     """
-    files = {name: Path(file) for name, file in answer.get("snapshots", {}).items()}
     try:
         if not {"before", "after"} <= files.keys():
             return {**answer, "containers": []}

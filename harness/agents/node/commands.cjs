@@ -1,4 +1,4 @@
-// What the harness can ask: `begin`, `sample`, `peek`, `watch`, `sites`.
+// What the harness can ask: `begin`, `sample`, `peek`, `watch`, `sites`, `snapshot`.
 'use strict'
 
 const fs = require('node:fs')
@@ -57,7 +57,7 @@ class Commands {
   }
 
   async run(asked) {
-    const commands = ['begin', 'sample', 'peek', 'watch', 'sites']
+    const commands = ['begin', 'sample', 'peek', 'watch', 'sites', 'snapshot']
     if (!commands.includes(asked.do)) throw new Error(`no command '${asked.do}'`)
     return this[asked.do](asked.with || {})
   }
@@ -89,8 +89,9 @@ class Commands {
   }
 
   async _inspected(work) {
+    this._inspection = this._inspection || new Inspection()
+    await this._inspection.forget()
     await collectGarbage()
-    this._inspection = this._inspection || new Inspection() // for good: a session leaves some 250 KB behind for a while
     try {
       return await work(this._inspection)
     } finally {
@@ -139,14 +140,16 @@ class Commands {
       const found = await census.take(inspection, this._line)
       const resources = await this._survivors(inspection, found)
       const grown = await this._grown(inspection, census.containers(found))
-      this._recorder = this._sizes = null // its notes would be in the snapshot
-      const before = this._before
-      const after = await this._snapshot('after')
-      return { resources, heap: [], containers: grown, snapshots: before && after ? { before, after } : {} }
+      return { resources, heap: [], containers: grown, snapshots: this._before ? { before: this._before } : {} }
     } finally {
       await inspection.forget()
       this._end()
     }
+  }
+
+  // A heap snapshot of after a watch: a command of its own, when nothing that `sites` noted is alive any more.
+  async snapshot() {
+    return this._inspected(async () => ({ file: await this._snapshot('after') }))
   }
 
   // Leave the process as it was found.

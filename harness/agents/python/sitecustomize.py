@@ -1,6 +1,6 @@
 """Starts leakline's agent in a Python process that leakline measures, then runs the SUT's own sitecustomize.
 
-Standard library only. It does nothing but the second unless LEAKLINE_AGENT is set.
+Standard library only. It does nothing but the second unless LEAKLINE_AGENT or LEAKLINE_INTERCEPT is set.
 """
 
 
@@ -15,6 +15,10 @@ def _start_agent():
             leakline_agent.start(address)
         except Exception:
             pass  # a SUT must start whatever becomes of its agent; the harness says that none came
+    if os.environ.get("LEAKLINE_INTERCEPT"):
+        from leakline_agent import intercept
+
+        intercept.start()  # an error here is told: the SUT would else call the real host
 
 
 def _chain():
