@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Literal
 
-from harness.model import MEMORY, RESOURCES, Companion, Finding, Frame, FrameKind, Growth, Resource, Site
+from harness.model import MEMORY, RESOURCES, Companion, Finding, Frame, FrameKind, Growth, How, Resource, Site
 from harness.source import function_at, line_text
 from harness.verdict import FLOORS
 
@@ -26,6 +26,7 @@ OFTEN = 0.8
 """An allocation site with fewer survivors a call than this is no leak of each call."""
 _OF_OBJECTS = 0.5
 _MOST_KEEPERS = 3
+_MOST_TIMES = 4.5
 _MOST_HEAP_SITES = 5
 
 
@@ -89,7 +90,7 @@ class _Group:
     """{site: how many}."""
     stack: tuple[Frame, ...]
     held_per_cycle: float = 0.0
-    how: dict[Resource, str] = field(default_factory=dict)
+    how: dict[Resource, How] = field(default_factory=dict)
 
     @property
     def is_users(self) -> bool:
@@ -131,7 +132,7 @@ def build(
             groups += _groups(growth, survey, root)
     if not groups and "promises" in leaking:
         groups = _groups(leaking["promises"], survey, root)
-    groups = _merge_same_line(groups)
+    groups = _merge_shared_out(_merge_callers(_merge_same_line(groups), root))
     _attach_siteless(groups, leaking)
     findings = [_finding(group, leaking) for group in groups]
     if "heap" in leaking:
@@ -212,13 +213,71 @@ def _merge_same_line(groups: Iterable[_Group]) -> list[_Group]:
         if home is None:
             merged.append(group)
             continue
-        for resource, per_cycle in group.counts.items():
-            home.counts[resource] = home.counts.get(resource, 0.0) + per_cycle
-            home.how[resource] = "same line"
-        for site, number in group.sites.items():
-            home.sites[site] = home.sites.get(site, 0) + number
-        home.held_per_cycle += group.held_per_cycle
+        _take_in(home, group, "same line")
     return merged
+
+
+def _merge_callers(groups: list[_Group], root: Path) -> list[_Group]:
+    """Merge what one function made with what was made further in, from the same function, as often or a few times so.
+
+    A connection that `connect` has opened and the task that it starts to read from it are one leak on two lines.
+    """
+    merged: list[_Group] = []
+    for group in groups:
+        home = next((m for m in merged if _is_from_one_function(m, group) and _are_in_step(m, group)), None)
+        if home is None:
+            merged.append(group)
+        else:
+            _take_in(home, group, "same function")
+    return merged
+
+
+def _is_from_one_function(one: _Group, other: _Group) -> bool:
+    """Whether the user's innermost function of one is in the stack of the other."""
+    return any(
+        _innermost(a.stack) in {(f.file, f.function) for f in b.stack if f.kind == "user" and f.function}
+        for a, b in ((one, other), (other, one))
+    )
+
+
+def _innermost(stack: Sequence[Frame]) -> tuple[str, str]:
+    return next(((f.file, f.function) for f in stack if f.kind == "user"), ("", ""))
+
+
+def _are_in_step(one: _Group, other: _Group) -> bool:
+    """Whether some count of one is some count of the other, or a small multiple of it."""
+    for a in one.counts.values():
+        for b in other.counts.values():
+            times = max(a, b) / min(a, b)
+            if times <= _MOST_TIMES and abs(times - round(times)) <= _SAME_RATE:
+                return True
+    return False
+
+
+def _merge_shared_out(groups: list[_Group]) -> list[_Group]:
+    """Merge a resource that several places made, each in part, with what its whole grows in step with.
+
+    What a library renews for each leaked thing (a ping's timer) is made here once and there the next time.
+    """
+    kept = list(groups)
+    for resource in RESOURCES:
+        parts = [g for g in kept if set(g.counts) == {resource}]
+        whole = sum(g.counts[resource] for g in parts)
+        home = next((g for g in kept if g not in parts and g.is_users and _in_step(g, whole)), None)
+        if len(parts) > 1 and home is not None and not all(_are_in_step(home, part) for part in parts):
+            kept = [g for g in kept if g not in parts]
+            home.counts[resource], home.how[resource] = home.counts.get(resource, 0.0) + whole, "same rate"
+            home.held_per_cycle += sum(g.held_per_cycle for g in parts)
+    return kept
+
+
+def _take_in(home: _Group, group: _Group, how: How) -> None:
+    for resource, per_cycle in group.counts.items():
+        home.counts[resource] = home.counts.get(resource, 0.0) + per_cycle
+        home.how[resource] = how
+    for site, number in group.sites.items():
+        home.sites[site] = home.sites.get(site, 0) + number
+    home.held_per_cycle += group.held_per_cycle
 
 
 def _attach_siteless(groups: list[_Group], leaking: dict[Resource, Growth]) -> None:
@@ -251,9 +310,7 @@ def _in_step(group: _Group, per_cycle: float) -> bool:
 def _finding(group: _Group, leaking: dict[Resource, Growth]) -> Finding:
     first = group.resource
     companions = tuple(
-        Companion(r, per_cycle, "same line" if group.how.get(r) != "same rate" else "same rate")
-        for r, per_cycle in group.counts.items()
-        if r != first
+        Companion(r, per_cycle, group.how.get(r, "same line")) for r, per_cycle in group.counts.items() if r != first
     )
     sites = tuple(sorted(group.sites, key=lambda s: (-group.sites[s], s.file, s.line)))
     return Finding(first, group.counts[first], leaking[first], sites, companions, group.stack)

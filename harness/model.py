@@ -20,6 +20,7 @@ __all__ = [
     "Frame",
     "FrameKind",
     "Growth",
+    "How",
     "Level",
     "Resource",
     "RunResult",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 FrameKind = Literal["user", "library", "stdlib"]
+How = Literal["held", "same line", "same function", "same rate", "in all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ class Level:
 _HOW = {
     "held": "held by it",
     "same line": "from the same line",
+    "same function": "from the same function",
     "same rate": "in step with it",
     "in all": "of the whole process",
 }
@@ -115,8 +118,8 @@ class Companion:
 
     resource: Resource
     per_cycle: float
-    how: Literal["held", "same line", "same rate", "in all"]
-    """`held`: memory reached from what leaked. `same line`: made there. `same rate`: grew in step.
+    how: How
+    """`held`: memory reached from what leaked. `same line`, `same function`: made there. `same rate`: grew in step.
     `in all`: of the whole process, several findings together."""
 
     def __str__(self) -> str:

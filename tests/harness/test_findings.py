@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from harness import findings
-from harness.findings import SiteCount, Survey
+from harness.findings import Keeper, SiteCount, Survey
 from harness.model import Frame, Growth, Resource
 
 ROOT = Path("/srv/app")
@@ -153,3 +153,77 @@ def test_a_finding_in_full_shows_the_line_and_what_comes_with_it(tmp_path: Path)
         "    2 | model = await connect(url)",
         "    tasks +1.00 a call, from the same line",
     ]
+
+
+def test_what_one_function_made_on_two_lines_is_one_finding() -> None:
+    opened = (user(76, "Adapter.open", "/srv/app/adapter.py"), user(59, "Adapter.connect", "/srv/app/adapter.py"))
+    rows: dict[Resource, list[SiteCount]] = {
+        "sockets": [SiteCount(opened, 10, 0)],
+        "tasks": [SiteCount((user(60, "Adapter.connect", "/srv/app/adapter.py"),), 20, 0)],
+    }
+    (found,) = findings.build([growth("sockets", 1.0), growth("tasks", 2.0)], survey(rows), ROOT)
+    assert (found.resource, [s.line for s in found.sites]) == ("sockets", [60, 76])
+    assert [str(c) for c in found.companions] == ["tasks +2.00 a call, from the same function"]
+
+
+def test_what_one_function_made_at_another_pace_is_a_leak_of_its_own() -> None:
+    opened = (user(76, "Adapter.open"), user(59, "Adapter.connect"))
+    rows: dict[Resource, list[SiteCount]] = {
+        "sockets": [SiteCount(opened, 10, 0)],
+        "timers": [SiteCount((user(60, "Adapter.connect"),), 13, 0)],
+    }
+    assert len(findings.build([growth("sockets", 1.0), growth("timers", 1.3)], survey(rows), ROOT)) == 2
+
+
+def test_what_is_renewed_in_two_places_for_each_leaked_thing_goes_with_it() -> None:
+    rows: dict[Resource, list[SiteCount]] = {
+        "sockets": [SiteCount((user(8, "refuse"),), 10, 0)],
+        "timers": [SiteCount((LIBRARY,), 6, 0), SiteCount((user(3, "serve"),), 4, 0)],
+    }
+    (found,) = findings.build([growth("sockets", 1.0), growth("timers", 1.0)], survey(rows), ROOT)
+    assert [str(c) for c in found.companions] == ["timers +1.00 a call, in step with it"]
+
+
+def test_steady_state_is_left_out_when_the_rest_explains_the_growth() -> None:
+    rows: dict[Resource, list[SiteCount]] = {
+        "timers": [SiteCount((user(7, "leak"),), 10, 0), SiteCount((user(9, "pool"),), 6, 0)]
+    }
+    (found,) = findings.build([growth("timers", 1.0)], survey(rows), ROOT)
+    assert [s.line for s in found.sites] == [7]
+
+
+def test_memory_alone_is_named_by_what_keeps_it() -> None:
+    keepers = (
+        Keeper("app.Carts.carts", 1.0, "user"),
+        Keeper("cache.entries", 0.3, "user"),
+        Keeper("x", 1.0, "library"),
+    )
+    (found,) = findings.build([growth("objects", 3.0)], Survey(10, keepers=keepers), ROOT)
+    assert found.kept_in == ("app.Carts.carts (+1.00 a call)",)
+    assert found.in_full().endswith("kept in app.Carts.carts (+1.00 a call)")
+
+
+def test_objects_and_promises_go_with_what_leaks() -> None:
+    rows: dict[Resource, list[SiteCount]] = {"timers": [SiteCount((user(7, "leak"),), 10, 0)]}
+    growths = [growth("timers", 1.0), growth("promises", 4.0), growth("objects", 20.0)]
+    (found,) = findings.build(growths, survey(rows), ROOT)
+    assert {c.resource for c in found.companions} == {"promises", "objects"}
+
+
+def test_pending_promises_alone_are_named_by_their_line() -> None:
+    rows: dict[Resource, list[SiteCount]] = {"promises": [SiteCount((user(4, "wait"),), 10, 0)]}
+    (found,) = findings.build([growth("promises", 1.0)], survey(rows), ROOT)
+    assert (found.resource, str(found.site)) == ("promises", "server.py:4  wait")
+
+
+def test_growth_by_compiled_code_is_told_from_growth_by_objects() -> None:
+    heap = growth("heap", 4000.0)
+    assert findings.is_compiled_code(heap, Survey(10, new_bytes=9000))
+    assert not findings.is_compiled_code(heap, Survey(10, new_bytes=39000))
+    assert not findings.is_compiled_code(heap, Survey(10))
+
+
+def test_a_nameless_function_is_told_by_the_one_around_it() -> None:
+    rows: dict[Resource, list[SiteCount]] = {"timers": [SiteCount((user(7, ""), user(5, "withTimeout")), 10, 0)]}
+    (found,) = findings.build([growth("timers", 1.0)], survey(rows), ROOT)
+    assert str(found.site) == "server.py:7  withTimeout"

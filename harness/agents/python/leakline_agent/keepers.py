@@ -9,7 +9,7 @@ from leakline_agent.frames import kind_of
 _KINDS = (dict, list, set, deque, OrderedDict)
 _MOST_GROWN = 12
 _MOST_LEVELS = 4
-_MOST_REFERRERS = 50
+_MOST_REFERRERS = 200
 
 
 def sizes():
@@ -31,17 +31,17 @@ def grown(before, young):
     longer.sort(key=lambda row: row[0], reverse=True)
     rows = []
     for more, thing in longer[:_MOST_GROWN]:
-        owner, kind = _owner(thing, (before, longer))
+        owner, kind = _owner(thing, (before, longer), young)
         if owner and kind != "agent":
             rows.append({"owner": owner, "kind": type(thing).__name__, "code": kind, "grown": more})
     return rows
 
 
-def _owner(thing, ours):
+def _owner(thing, ours, young):
     """(name, whose code it is) of what holds `thing`: the nearest of the user's own, else the nearest with a name."""
     best, path = ("", "stdlib"), ""
     for _ in range(_MOST_LEVELS):
-        step = _holder(thing, ours)
+        step = _holder(thing, ours, young)
         if step is None:
             break
         holder, name, kind = step
@@ -54,11 +54,15 @@ def _owner(thing, ours):
     return best
 
 
-def _holder(thing, ours):
+def _holder(thing, ours, young):
     """(what holds `thing`, the name it has there or "", whose code that is), the most telling of its holders."""
     found = None
     for holder in gc.get_referrers(thing)[:_MOST_REFERRERS]:
-        if any(holder is mine for mine in ours) or type(holder).__name__ in ("frame", "list_iterator", "tuple"):
+        if (
+            id(holder) in young
+            or any(holder is mine for mine in ours)
+            or type(holder).__name__ in ("frame", "list_iterator", "tuple")
+        ):
             continue
         step = _in_dict(holder, thing) if type(holder) is dict else _in_instance(holder, thing)
         if step is not None and (found is None or (step[1] and not found[1])):
