@@ -45,7 +45,7 @@ def others_python() -> str:
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         needs = ["-r", str(ROOT / "benchmarks" / "side_by_side.txt"), "-c", str(ROOT / "constraints.txt")]
         server = ["cachetools", "openai", "pyee", "starlette", "uvicorn", "websockets"]
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *needs, *server], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-qqq", *needs, *server], check=True)
         (folder / ".installed").touch()
     return str(python)
 
@@ -71,9 +71,10 @@ async def by_other(python: str, tool: str, leak: str, limit: str) -> tuple[bool,
                 "ANSWER": str(answer),
                 "LISTENING": str(listening.fileno()),
                 "LIMIT_LEAKS": limit,
+                **({"PYTHONMALLOC": "malloc", "PYTHONUNBUFFERED": "1"} if tool == "psleak" else {}),
             }
             process = await asyncio.create_subprocess_exec(
-                python, str(TOOL), tool, leak, env=environment, pass_fds=fds
+                python, str(TOOL), tool, leak, env=environment, pass_fds=fds, stderr=asyncio.subprocess.DEVNULL
             )
             os.close(ask)
             os.close(answer)

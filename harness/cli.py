@@ -49,6 +49,9 @@ def cli() -> None:
     "--settle", type=float, metavar="S", help="Seconds that growth gets to go away by itself.  [default: 6]"
 )
 @click.option("--start-timeout", type=float, metavar="S", help="Seconds to listen in.  [default: 30]")
+@click.option(
+    "--gauge", "gauges", multiple=True, metavar="NAME=URL#FIELD", help="A number of your server's to watch."
+)
 @click.option("--intercept", multiple=True, metavar="HOST", help="A hard-coded host: api.openai.com, api.twilio.com.")
 @click.option("--peak", is_flag=True, default=None, help="Look for memory that long calls need in their middle.")
 @click.option("--env", "env", multiple=True, metavar="NAME=VALUE", help="Set for the server; may be repeated.")
@@ -68,6 +71,7 @@ def soak_command(
     env: tuple[str, ...],
     faults: tuple[str, ...],
     intercept: tuple[str, ...],
+    gauges: tuple[str, ...],
     **flags: Any,
 ) -> None:
     """Make many calls to a server and say what grows with them.
@@ -78,9 +82,10 @@ def soak_command(
     """
     given = {
         **flags,
-        "env": _environment(env) if env else None,
+        "env": _pairs("--env", env) or None,
         "faults": faults or None,
         "intercept": intercept or None,
+        "gauges": _pairs("--gauge", gauges) or None,
     }
     console = Console(highlight=False)
     own_server = flags["sut"] is not None or flags["url"] is not None or from_files(Path.cwd())
@@ -174,14 +179,14 @@ async def _until_terminated(settings: SoakSettings, live: terminal.Live) -> RunR
     return await task
 
 
-def _environment(pairs: tuple[str, ...]) -> dict[str, str]:
-    environment = {}
+def _pairs(option: str, pairs: tuple[str, ...]) -> dict[str, str]:
+    found = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise UsageError(f"--env: expected NAME=VALUE, found {pair!r}")
-        environment[name] = value
-    return environment
+            raise UsageError(f"{option}: expected NAME=VALUE, found {pair!r}")
+        found[name] = value
+    return found
 
 
 def main() -> None:

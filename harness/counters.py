@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 
 from fakes.ledger import Ledger
 from harness.calls import Calls
 from harness.model import BYTES, Resource
-from harness.probes import process
+from harness.probes import descriptors, process
 from harness.probes.agent import Agents
+from harness.probes.files import TempFolder
+from harness.probes.gauges import Gauges
 from harness.sut import Sut
 
 _PAUSE_S = 0.03
@@ -19,11 +22,15 @@ _LIMIT_S = 8.0
 class Counters:
     """Reads every resource of one SUT."""
 
-    def __init__(self, sut: Sut, agents: Agents, ledger: Ledger, calls: Calls) -> None:
+    def __init__(
+        self, sut: Sut, agents: Agents, ledger: Ledger, calls: Calls, gauges: Gauges, temp: TempFolder
+    ) -> None:
         self._sut = sut
         self._agents = agents
         self._ledger = ledger
         self._calls = calls
+        self._gauges = gauges
+        self._temp = temp
 
     async def quiet(self) -> dict[Resource, float]:
         """The counters once they are still: no request unanswered, and a moment later nothing has moved."""
@@ -43,7 +50,7 @@ class Counters:
 
     async def _read(self) -> dict[Resource, float]:
         counted = await self._agents.sample()  # first: its collection may close what garbage held open
-        return {**counted, **self._seen_from_outside()}
+        return {**counted, **self._seen_from_outside(), **await self._gauges.read()}
 
     async def _peek(self) -> dict[Resource, float]:
         counted = await self._agents.peek()
@@ -51,4 +58,12 @@ class Counters:
         return {**counted, **seen}
 
     def _seen_from_outside(self) -> dict[Resource, float]:
-        return {**process.read(self._sut), "connections": float(len(self._ledger.still_open("realtime")))}
+        return {
+            **process.read(self._sut),
+            "connections": float(len(self._ledger.still_open("realtime"))),
+            "temp_files": float(self._temp.kinds().total()),
+        }
+
+    def kinds(self) -> Counter[str]:
+        """What the descriptors and the temporary files are: {kind: how many}."""
+        return descriptors.kinds(self._sut) + self._temp.kinds()

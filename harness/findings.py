@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.model import MEMORY, RESOURCES, Companion, Finding, Frame, FrameKind, Growth, How, Resource, Site
+from harness.resources import rank
 from harness.source import function_at, line_text
 from harness.verdict import FLOORS
 
@@ -26,6 +27,7 @@ OFTEN = 0.8
 """An allocation site with fewer survivors a call than this is no leak of each call."""
 _OF_OBJECTS = 0.5
 _MOST_KEEPERS = 3
+_MOST_TYPES = 4
 _MOST_TIMES = 4.5
 _MOST_HEAP_SITES = 5
 
@@ -73,6 +75,8 @@ class Survey:
     """Bytes of all objects that were made and live, compiled code not counted; None where that is not known."""
     woke: tuple[SiteCount, ...] = ()
     """Where timers were set, also such as have gone off."""
+    types: Mapping[str, float] = field(default_factory=dict)
+    """{class: objects a call} of what was made and lives, the most first."""
 
     @property
     def held_per_cycle(self) -> float:
@@ -99,7 +103,7 @@ class _Group:
 
     @property
     def resource(self) -> Resource:
-        return next(name for name in RESOURCES if name in self.counts)
+        return min(self.counts, key=rank)
 
 
 _STDLIB = re.compile(r".*/lib/python3\.\d+t?/")
@@ -119,11 +123,12 @@ def needs_deep_watch(growths: Sequence[Growth], survey: Survey) -> bool:
 
 
 def build(
-    growths: Sequence[Growth], survey: Survey | None, root: Path, deep: Survey | None = None
+    growths: Sequence[Growth], survey: Survey | None, root: Path, deep: Survey | None = None, kinds: str = ""
 ) -> tuple[Finding, ...]:
     """The findings of a run, the most telling first. Paths are shown from `root` where they lie under it.
 
-    `deep` is a second survey, with whole stacks of allocations; it is asked for the heap alone.
+    `deep` is a second survey, with whole stacks of allocations; it is asked for the heap alone. `kinds` says in words
+    which descriptors and files there are more of.
     """
     leaking = {g.resource: g for g in growths if g.state == "leaking"}
     groups: list[_Group] = []
@@ -144,8 +149,8 @@ def build(
             findings = _beside(findings, leaking[resource])
     if "rss" in leaking:
         findings = _with_rss(findings, leaking["rss"])
-    findings = _kept(findings, survey)
-    return tuple(sorted(findings, key=lambda f: RESOURCES.index(f.resource)))
+    findings = _with_kinds(_kept(findings, survey), kinds)
+    return tuple(sorted(findings, key=lambda f: rank(f.resource)))
 
 
 def site_of(stack: Sequence[Frame], root: Path) -> Site | None:
@@ -383,15 +388,27 @@ def _beside(findings: list[Finding], growth: Growth) -> list[Finding]:
     return _beside_most_heap(findings, Companion(growth.resource, growth.per_cycle, how))
 
 
+def _with_kinds(findings: list[Finding], kinds: str) -> list[Finding]:
+    """Say which descriptors and files there are more of, beside the first finding that has to do with such."""
+    of_files = ("sockets", "fds", "temp_files")
+    for at, finding in enumerate(findings):
+        if kinds and {finding.resource, *(c.resource for c in finding.companions)} & set(of_files):
+            return [*findings[:at], replace(finding, detail=kinds), *findings[at + 1 :]]
+    return findings
+
+
 def _kept(findings: list[Finding], survey: Survey | None) -> list[Finding]:
-    """Say which containers grew, beside the finding of memory, or the only finding."""
-    often = [k for k in survey.keepers if k.per_cycle >= OFTEN and k.code == "user"] if survey is not None else []
+    """Say which containers grew and what of, beside the finding of memory, or the only finding."""
     at = next((i for i, f in enumerate(findings) if f.resource in MEMORY), 0 if len(findings) == 1 else None)
-    if not often or at is None:
+    if survey is None or at is None:
         return findings
+    often = [k for k in survey.keepers if k.per_cycle >= OFTEN and k.code == "user"]
     names = dict.fromkeys(f"{k.owner} (+{k.per_cycle:.2f} a call)" for k in often)
     changed = list(findings)
-    changed[at] = replace(changed[at], kept_in=tuple(names)[:_MOST_KEEPERS])
+    types = [f"{name} {rate:+.2f}" for name, rate in survey.types.items()][:_MOST_TYPES]
+    if findings[at].resource not in MEMORY:
+        types = []  # what it is has a name already
+    changed[at] = replace(changed[at], kept_in=tuple(names)[:_MOST_KEEPERS], types=tuple(types))
     return changed
 
 

@@ -141,6 +141,8 @@ class Finding:
     detail: str = ""
     kept_in: tuple[str, ...] = ()
     """Containers that grew with it, each as a person would name it, with its growth."""
+    types: tuple[str, ...] = ()
+    """Classes of the objects that stay, each with how many a call."""
 
     @property
     def site(self) -> Site | None:
@@ -172,7 +174,9 @@ class Finding:
             lines.append(f"    {self.site.line} | {self.site.text}")
         lines += [f"    also from {site}" for site in self.sites[1:]]
         lines += [f"    {companion}" for companion in self.companions]
+        lines += [f"    {self.detail}"] if self.detail and self.site is not None else []
         lines += [f"    kept in {kept}" for kept in self.kept_in]
+        lines += [f"    objects of {', '.join(self.types)} a call"] if self.types else []
         return "\n".join(lines)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 Resource = Literal[
     "connections",
@@ -14,6 +14,9 @@ Resource = Literal[
     "fds",
     "children",
     "promises",
+    "async_generators",
+    "temp_files",
+    "garbage",
     "objects",
     "heap",
     "rss",
@@ -21,10 +24,24 @@ Resource = Literal[
     "wakeups",
     "silent_errors",
 ]
-"""A thing counted. The last three are levels: they are judged by how high they are, not by how they grow."""
+"""A thing counted. The last three are levels: they are judged by how high they are, not by how they grow. A user's
+own numbers stand beside these (`gauge`)."""
 
 RESOURCES: tuple[Resource, ...] = get_args(Resource)
 """All resources, the most telling first: a finding that several share is named after the first of them."""
+
+_GAUGE = "gauge "
+
+
+def gauge(name: str) -> Resource:
+    """The resource that is a user's own number, which has no place in the list."""
+    return cast(Resource, _GAUGE + name)
+
+
+def rank(resource: Resource) -> int:
+    """How telling a resource is, from 0; a user's own comes last."""
+    return RESOURCES.index(resource) if resource in RESOURCES else len(RESOURCES)
+
 
 BYTES: frozenset[Resource] = frozenset({"heap", "rss", "peak_heap"})
 """The resources that are measured in bytes, and so with noise."""

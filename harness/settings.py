@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from fakes.faults import FaultError, Rule, parse_rule
 from harness import intercept
 from harness.errors import UsageError
+from harness.probes import gauges
 from scenarios.library import load
 from scenarios.scenario import Scenario, ScenarioError
 
@@ -53,6 +54,8 @@ class SoakSettings:
     """Seconds that the server has to listen."""
     env: Mapping[str, str] = field(default_factory=dict)
     """More environment variables for the server."""
+    gauges: Mapping[str, str] = field(default_factory=dict)
+    """Numbers of the server's own to watch: `{name: "http://127.0.0.1:{port}/health#active_calls"}`."""
     intercept: tuple[str, ...] = ()
     """Hosts that the server has hard-coded and that the fakes stand in for: `api.openai.com`, `api.twilio.com`."""
     peak: bool = False
@@ -88,6 +91,9 @@ class SoakSettings:
         if not isinstance(self.intercept, tuple) or not all(isinstance(host, str) for host in self.intercept):
             raise UsageError(f"intercept: expected a list of hosts, found {self.intercept!r}")
         intercept.check(self.intercept)
+        if not isinstance(self.gauges, Mapping) or not all(isinstance(v, str) for v in self.gauges.values()):
+            raise UsageError(f"gauges: expected names and texts, found {self.gauges!r}")
+        gauges.parse(self.gauges)
         _check_url(self.url)
         self.load_scenario()
         self.fault_rules()
@@ -119,6 +125,7 @@ class SoakSettings:
             sut=fill(self.sut),
             url=fill(self.url),
             env={name: fill(value) for name, value in self.env.items()},
+            gauges={name: fill(value) for name, value in self.gauges.items()},
         )
 
     @property

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
@@ -29,6 +30,10 @@ from harness.intercept import OPENAI, TWILIO, Interception
 from harness.journal import Journal, new_run_directory
 from harness.model import MEMORY, Finding, Growth, Level, Resource, RunResult, Sample, State
 from harness.probes.agent import COUNTED, Agents
+from harness.probes.descriptors import grown
+from harness.probes.files import TempFolder
+from harness.probes.gauges import Gauges
+from harness.probes.gauges import parse as parse_gauges
 from harness.settings import SoakSettings
 from harness.sut import Sut, is_listening, parse_command
 from scenarios.scenario import Scenario
@@ -96,6 +101,9 @@ async def soak(
             environment = await _start_fakes(stack, settings, scenario, ledger, faults)
             agents = await stack.enter_async_context(Agents())
             environment = agents.environment(environment, tuple(Path(path) for path in settings.code))
+            gauges = await stack.enter_async_context(Gauges(parse_gauges(settings.gauges)))
+            temp = stack.enter_context(TempFolder())
+            environment = {**environment, "TMPDIR": str(temp.path), **settings.env}
             async with Sut(command, environment, directory / "sut.log") as sut:
                 run = _Run(
                     settings,
@@ -108,6 +116,8 @@ async def soak(
                     journal,
                     observer or Silent(),
                     faults,
+                    gauges,
+                    temp,
                 )
                 result = await run.carry_out()
         journal.write("result", **result.to_json())
@@ -170,6 +180,8 @@ class _Run:
         journal: Journal,
         observer: Observer,
         faults: FaultPlan,
+        gauges: Gauges,
+        temp: TempFolder,
     ) -> None:
         self._settings = settings
         self._scenario = scenario
@@ -181,10 +193,11 @@ class _Run:
         self._observer = observer
         self._faults = faults
         self._calls = Calls(settings, scenario, sut, ledger, faults, observer)
-        self._counters = Counters(sut, agents, ledger, self._calls)
+        self._counters = Counters(sut, agents, ledger, self._calls, gauges, temp)
         self._checks = Checks(scenario, sut, agents, ledger, faults, self._calls, self._counters)
         self._at_a_time = max(1, min(settings.concurrency, settings.cycles // verdict.MIN_SAMPLES))
         self._samples: list[Sample] = []
+        self._first_kinds: Counter[str] = Counter()
         self._began = time.monotonic()
 
     async def carry_out(self) -> RunResult:
@@ -205,8 +218,9 @@ class _Run:
         self._observer.phase("calls")
         counted_from = self._calls.made
         await self._sample_after(0)
+        self._first_kinds = self._counters.kinds()
         await self._measure(settings.cycles, counted_from)
-        growths = verdict.judge(self._samples)
+        growths = verdict.judge(self._samples, last=False)
         for _ in range(_MOST_EXTENSIONS):
             if all(g.state != "inconclusive" for g in growths) or len(self._samples) < verdict.MIN_SAMPLES:
                 break
@@ -285,6 +299,7 @@ class _Run:
         if not leaking:
             return tuple(growths), ()
         survey = deep = None
+        more = grown(self._first_kinds, self._counters.kinds(), self._samples[-1].cycles)
         if self._agents.present:
             rarest = min((g.per_cycle for g in leaking if g.resource not in MEMORY), default=1.0)
             cycles = min(_MOST_WATCH_CYCLES, max(_WATCH_CYCLES, math.ceil(4 / rarest)))
@@ -304,7 +319,7 @@ class _Run:
                 await self._agents.watch(deep=True)
                 await self._make(_DEEP_WATCH_CYCLES, at_a_time=1)
                 deep = await self._calls.alive(self._agents.survey(_DEEP_WATCH_CYCLES))
-        found = findings.build(growths, survey, Path.cwd(), deep)
+        found = findings.build(growths, survey, Path.cwd(), deep, more)
         self._journal.write("watched", findings=[asdict(finding) for finding in found])
         return tuple(growths), found
 

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.model import BYTES, RESOURCES, Growth, Resource, Sample
+from harness.resources import rank
 
 MIN_SAMPLES = 8
 """Fewer samples cannot be significant at `ALPHA`, however steadily they rise."""
@@ -29,13 +30,19 @@ MIN_SAMPLES = 8
 ALPHA = 0.001
 """Chance that noise alone passes the trend test, a resource and run."""
 
+SUSPICION = 0.05
+"""Chance up to which a trend is worth more calls: one sample out of line may hide a trend from the test."""
+
 CONFIDENCE = 0.99
 """Of the interval of the slope."""
 
 _Z_CONFIDENCE = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
+FLOOR = 0.02
+"""Growth per call below which a count is still."""
+
 FLOORS: Mapping[Resource, float] = {
-    **dict.fromkeys(RESOURCES, 0.02),
+    **dict.fromkeys(RESOURCES, FLOOR),
     "heap": 64.0,
     "rss": 16.0 * 1024,
 }
@@ -44,18 +51,23 @@ FLOORS: Mapping[Resource, float] = {
 Floats = NDArray[np.float64]
 
 
-def judge(samples: Sequence[Sample], floors: Mapping[Resource, float] = FLOORS) -> tuple[Growth, ...]:
-    """The growth of every resource that all `samples` have, in the order of RESOURCES."""
+def judge(
+    samples: Sequence[Sample], floors: Mapping[Resource, float] = FLOORS, *, last: bool = True
+) -> tuple[Growth, ...]:
+    """The growth of every resource that all `samples` have, in the order of RESOURCES, gauges last.
+
+    `last` says that there will be no more samples: without it, what looks a little like a trend is inconclusive.
+    """
     cycles = np.array([s.cycles for s in samples], dtype=np.float64)
     growths = []
-    for resource in RESOURCES:
-        if samples and all(resource in s.values for s in samples):
+    for resource in sorted({name for s in samples for name in s.values}, key=lambda name: (rank(name), name)):
+        if all(resource in s.values for s in samples):
             values = np.array([s.values[resource] for s in samples], dtype=np.float64)
-            growths.append(growth(resource, cycles, values, floors[resource]))
+            growths.append(growth(resource, cycles, values, floors.get(resource, FLOOR), last=last))
     return tuple(growths)
 
 
-def growth(resource: Resource, cycles: Floats, values: Floats, floor: float) -> Growth:
+def growth(resource: Resource, cycles: Floats, values: Floats, floor: float, *, last: bool = True) -> Growth:
     """Judge one resource: `values` at quiet points after `cycles` calls."""
     number = len(values)
     calls = int(cycles[-1] - cycles[0]) if number else 0
@@ -67,7 +79,10 @@ def growth(resource: Resource, cycles: Floats, values: Floats, floor: float) -> 
 
     if number < MIN_SAMPLES:
         return result("inconclusive", f"{number} samples; a verdict needs {MIN_SAMPLES}")
-    if slope <= floor or mann_kendall(values) > ALPHA:
+    chance = mann_kendall(values)
+    if slope > floor and ALPHA < chance <= SUSPICION and not last:
+        return result("inconclusive", "it may grow, and more calls are needed to tell from noise")
+    if slope <= floor or chance > ALPHA:
         return result("clean")
     half = number // 2
     late_slope, _, late_high = theil_sen(cycles[half:], values[half:])

@@ -106,8 +106,12 @@ def _show_finding(console: Console, finding: Finding) -> None:
         _row(console, "", "", "", f"also from {printable(str(site))}")
     for companion in finding.companions:
         _row(console, "", "", "", str(companion))
+    if finding.detail and finding.site is not None:
+        _row(console, "", "", "", printable(finding.detail))
     for kept in finding.kept_in:
         _row(console, "", "", "", f"kept in {printable(kept)}")
+    if finding.types:
+        _row(console, "", "", "", printable(f"objects of {', '.join(finding.types)} a call"))
 
 
 def _show_failures(console: Console, calls: CallStats) -> None:

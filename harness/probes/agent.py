@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +20,29 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from harness.agents import ADDRESS_VARIABLE, CODE_VARIABLE, NODE_AGENT, PYTHON_AGENT_DIR
-from harness.findings import Caught, Keeper, SiteCount, Survey
+from harness.findings import OFTEN, Caught, Keeper, SiteCount, Survey
 from harness.model import Frame, Resource
 from harness.probes import v8
 
 Language = Literal["Python", "Node"]
 
 COUNTED: Mapping[Language, tuple[Resource, ...]] = {
-    "Python": ("heap", "objects", "timers", "tasks", "listeners"),
+    "Python": ("heap", "objects", "timers", "tasks", "listeners", "async_generators", "garbage"),
     "Node": ("heap", "objects", "timers", "listeners", "promises"),
 }
 """What the agents count."""
 
-WATCHED: tuple[Resource, ...] = ("timers", "tasks", "threads", "listeners", "sockets", "fds", "promises")
+WATCHED: tuple[Resource, ...] = (
+    "timers",
+    "tasks",
+    "threads",
+    "listeners",
+    "sockets",
+    "fds",
+    "promises",
+    "async_generators",
+    "temp_files",
+)
 """What the agents can name the line of."""
 
 _ANSWER_S = 30.0
@@ -147,6 +158,7 @@ class Agents:
         keepers: list[Keeper] = []
         new_bytes: list[int] = []
         woke: list[SiteCount] = []
+        types: Counter[str] = Counter()
         for line, answer in await self._ask_all("sites"):
             if line.language == "Node":
                 answer = await self._with_snapshots(line, answer)
@@ -157,6 +169,7 @@ class Agents:
             if answer.get("new_bytes") is not None:
                 new_bytes.append(int(answer["new_bytes"]))
             woke += [_site_count(row, "held_bytes") for row in answer.get("woke", [])]
+            types.update({str(row["type"]): int(row["count"]) for row in answer.get("types", [])})
             keepers += [Keeper(str(k["owner"]), int(k["grown"]) / cycles, k["code"]) for k in answer["containers"]]
         return Survey(
             cycles,
@@ -165,6 +178,7 @@ class Agents:
             tuple(keepers),
             sum(new_bytes) if new_bytes else None,
             tuple(woke),
+            {name: number / cycles for name, number in types.most_common() if number >= OFTEN * cycles},
         )
 
     async def watch_errors(self) -> None:

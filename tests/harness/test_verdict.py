@@ -97,3 +97,14 @@ def test_only_what_every_sample_has_is_judged() -> None:
     samples = [Sample(n * 8, float(n), values(n)) for n in range(MIN_SAMPLES)]
     assert [g.resource for g in judge(samples)] == ["fds", "rss"]
     assert judge([]) == ()
+
+
+def test_one_sample_out_of_line_calls_for_more_calls_and_does_not_hide_a_leak() -> None:
+    cycles = np.arange(9.0) * 8
+    values = 106_552 + 3 * cycles
+    values[5] -= 500
+    assert growth("objects", cycles, values, 0.02, last=False).state == "inconclusive"
+    cycles = np.arange(17.0) * 8
+    values = 106_552 + 3 * cycles
+    values[5] -= 500
+    assert growth("objects", cycles, values, 0.02).state == "leaking"

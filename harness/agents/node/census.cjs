@@ -26,6 +26,7 @@ async function take(inspection, except) {
   const found = Object.fromEntries(Object.keys(BASES).map((kind) => [kind, []]))
   const all = await inspection.objects(Object.prototype)
   found.number = all.length
+  found.classes = new Map() // a prototype -> how many
   for (const each of all) {
     const prototype = Object.getPrototypeOf(each)
     let its = kinds.get(prototype)
@@ -33,6 +34,7 @@ async function take(inspection, except) {
       its = Object.keys(BASES).filter((kind) => isOf(prototype, BASES[kind]))
       kinds.set(prototype, its)
     }
+    found.classes.set(prototype, (found.classes.get(prototype) || 0) + 1)
     if (each !== except) for (const kind of its) found[kind].push(each)
   }
   return found
@@ -47,8 +49,21 @@ function isOf(prototype, base) {
 }
 
 function own(object, name) {
+  if (util.types.isProxy(object)) return undefined
   const property = Object.getOwnPropertyDescriptor(object, name)
   return property === undefined ? undefined : property.value
+}
+
+// {class name: how many more than in `before`, another map of classes}
+function moreOf(classes, before) {
+  const more = {}
+  for (const [prototype, count] of classes) {
+    const constructor = prototype === null ? undefined : own(prototype, 'constructor')
+    const name = typeof constructor === 'function' ? own(constructor, 'name') : undefined
+    const grown = count - (before.get(prototype) || 0)
+    if (typeof name === 'string' && name !== '' && grown > 0) more[name] = (more[name] || 0) + grown
+  }
+  return more
 }
 
 // The timers that are set.
@@ -108,4 +123,4 @@ function * listenersOf(emitters) {
   }
 }
 
-module.exports = { containers, listenersOf, liveTimers, openSockets, pendingPromises, take }
+module.exports = { containers, moreOf, listenersOf, liveTimers, openSockets, pendingPromises, take }

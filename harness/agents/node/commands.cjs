@@ -2,6 +2,7 @@
 'use strict'
 
 const fs = require('node:fs')
+const os = require('node:os')
 const path = require('node:path')
 const { setTimeout } = require('node:timers/promises')
 const vm = require('node:vm')
@@ -33,6 +34,23 @@ async function heapInUse() {
   }
   const { total } = await measuring
   return total.jsMemoryEstimate + process.memoryUsage().external
+}
+
+// The paths of the files that are open; none where there is no /proc.
+function openPaths() {
+  const paths = []
+  try {
+    for (const name of fs.readdirSync('/proc/self/fd')) {
+      try {
+        paths.push(fs.readlinkSync(`/proc/self/fd/${name}`).replace(/ \(deleted\)$/, ''))
+      } catch {
+        // the one that lists the directory
+      }
+    }
+  } catch {
+    // not Linux
+  }
+  return paths
 }
 
 // Wait, not for long, until nothing that the process waits for comes or goes.
@@ -120,7 +138,9 @@ class Commands {
       return
     }
     this._watch = 'plain'
-    this._sizes = new WeakMap(census.containers(await census.take(inspection, this._line)))
+    const found = await census.take(inspection, this._line)
+    this._sizes = new WeakMap(census.containers(found))
+    this._classes = found.classes
     this._before = await this._snapshot('before')
     this._recorder = new Recorder()
     this._recorder.install()
@@ -140,7 +160,9 @@ class Commands {
       const found = await census.take(inspection, this._line)
       const resources = await this._survivors(inspection, found)
       const grown = await this._grown(inspection, census.containers(found))
-      return { resources, heap: [], containers: grown, snapshots: this._before ? { before: this._before } : {} }
+      const more = Object.entries(census.moreOf(found.classes, this._classes))
+      const types = more.map(([type, count]) => ({ type, count })).sort((a, b) => b.count - a.count)
+      return { resources, heap: [], containers: grown, types: types.slice(0, MOST_SITES), snapshots: this._before ? { before: this._before } : {} }
     } finally {
       await inspection.forget()
       this._end()
@@ -161,7 +183,7 @@ class Commands {
   }
 
   _end() {
-    this._recorder = this._sizes = this._watch = null
+    this._recorder = this._sizes = this._classes = this._watch = null
   }
 
   async _snapshot(name) {
@@ -196,7 +218,10 @@ class Commands {
       }
       resources[name] = this._rows(groups)
     }
-    resources.fds = this._openFiles()
+    resources.fds = this._filesAt(openPaths())
+    const temporary = path.resolve(os.tmpdir()) + path.sep
+    const remaining = [...this._recorder.opened.keys()].filter((file) => file.startsWith(temporary) && fs.existsSync(file))
+    resources.temp_files = this._filesAt(remaining)
     return resources
   }
 
@@ -225,21 +250,10 @@ class Commands {
     return rows.map(({ stack, ...row }) => ({ held_bytes: 0, ids: [], ...row, stack: describe(stack) }))
   }
 
-  _openFiles() {
+  // Rows of those of `files` that were opened during the watch.
+  _filesAt(files) {
     const groups = new Map()
-    let names = []
-    try {
-      names = fs.readdirSync('/proc/self/fd')
-    } catch {
-      // no /proc on this system
-    }
-    for (const name of names) {
-      let file
-      try {
-        file = fs.readlinkSync(`/proc/self/fd/${name}`).replace(/ \(deleted\)$/, '')
-      } catch {
-        continue // the one that lists the directory
-      }
+    for (const file of files) {
       const note = this._recorder.opened.get(file)
       if (note === undefined) continue
       const stack = this._recorder.stackOf(note)

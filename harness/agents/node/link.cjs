@@ -26,26 +26,25 @@ function start(address) {
     rest = requests.pop()
     for (const request of requests) {
       waiting = waiting.then(async () => {
-        if (commands === null) {
-          // Loaded here, not at start-up: most processes in a SUT's tree end before they are asked anything.
-          const { Commands } = require('./commands.cjs')
-          commands = new Commands(line)
-        }
-        line.write(JSON.stringify(await answer(commands, request)) + '\n')
+        line.write(JSON.stringify(await answer(request)) + '\n')
       })
       waiting.catch(release)
     }
   })
+  const answer = async (request) => {
+    try {
+      if (commands === null) {
+        // Loaded here, not at start-up: most processes in a SUT's tree end before they are asked anything.
+        const { Commands } = require('./commands.cjs')
+        commands = new Commands(line)
+      }
+      return { result: await commands.run(JSON.parse(request)) }
+    } catch (error) {
+      return { error: String(error).slice(0, MOST_ERROR_CHARS) }
+    }
+  }
   const hello = { hello: 1, pid: process.pid, parent: process.ppid, node: process.version, argv: process.argv }
   line.write(JSON.stringify(hello) + '\n')
-}
-
-async function answer(commands, request) {
-  try {
-    return { result: await commands.run(JSON.parse(request)) }
-  } catch (error) {
-    return { error: String(error).slice(0, MOST_ERROR_CHARS) }
-  }
 }
 
 module.exports = { start }

@@ -2,9 +2,11 @@
 
 import gc
 import sys
+import threading
 import tracemalloc
 import warnings
 import weakref
+from types import AsyncGeneratorType
 
 from leakline_agent import heap
 
@@ -43,6 +45,8 @@ def sample():
     resources["timers"] = len(live_timers(loops, by_type))
     resources["tasks"] = sum(1 for _ in live_tasks(loops))
     resources["listeners"] = sum(1 for _ in live_listeners(by_type))
+    resources["async_generators"] = sum(1 for _ in live_async_generators(by_type))
+    resources["garbage"] = len(gc.garbage)
     return {"resources": resources}
 
 
@@ -77,12 +81,13 @@ def _is_interesting(kind, bases):
 
 def _bases():
     """The classes whose instances are counted, of the modules that the SUT has imported."""
-    bases = []
+    bases = [AsyncGeneratorType]
     for module, names in (
         ("asyncio.base_events", ("BaseEventLoop",)),
         ("uvloop", ("Loop",)),
         ("uvloop.loop", ("TimerHandle",)),
         ("pyee.base", ("EventEmitter",)),
+        ("blinker.base", ("Signal",)),
     ):
         loaded = sys.modules.get(module)
         for name in names if loaded is not None else ():
@@ -137,6 +142,7 @@ def live_timers(loops, by_type):
     found = []
     for loop in loops:
         found += [h for h in list(getattr(loop, "_scheduled", ())) if not h._cancelled]
+    found += [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
     for kind, handles in by_type.items():
         if kind.__name__ == "TimerHandle":  # uvloop's: a stock loop's are not of interest as objects
             found += [h for h in handles if not h.cancelled()]
@@ -149,8 +155,24 @@ def live_tasks(loops):
         yield from sys.modules["asyncio"].all_tasks(loop)
 
 
+def live_async_generators(by_type):
+    """The async generators that have begun and not ended."""
+    for generator in by_type.get(AsyncGeneratorType, ()):
+        if generator.ag_frame is not None and generator.ag_frame.f_lasti > 0:
+            yield generator
+
+
 def live_listeners(by_type):
-    """(event name, handler) of every handler registered with a pyee emitter."""
+    """(event name, handler) of every handler registered with a pyee emitter or a blinker signal."""
+    signals = sys.modules.get("blinker.base")
+    signal = signals.__dict__.get("Signal") if signals is not None else None
+    for kind, instances in by_type.items() if isinstance(signal, type) else ():
+        if issubclass(kind, signal):
+            for instance in instances:
+                attributes = object.__getattribute__(instance, "__dict__")
+                receivers = attributes.get("receivers")
+                for receiver in list(receivers.values()) if isinstance(receivers, dict) else ():
+                    yield attributes.get("name"), receiver() if isinstance(receiver, weakref.ref) else receiver
     emitters = sys.modules.get("pyee.base")
     base = emitters.__dict__.get("EventEmitter") if emitters is not None else None
     if base is None:

@@ -9,10 +9,12 @@ import gc
 import io
 import os
 import sys
+import tempfile
 import threading
 import tracemalloc
+from collections import Counter
 
-from leakline_agent import census
+from leakline_agent import census, keepers
 from leakline_agent.frames import allocation_stack, describe, has_user_frame, kind_of, suspended
 
 _FILE_TYPES = (io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.TextIOWrapper)
@@ -20,8 +22,9 @@ _MANAGED_DICT = 1 << 4  # Py_TPFLAGS_MANAGED_DICT of CPython 3.11 and newer
 _VALUES_HEAD = 16
 _MOST_SITES = 40
 _MOST_WAKERS = 5
+_MOST_TYPES = 40
 _MOST_VISITED = 2_000_000
-_ORDER = ("tasks", "threads", "timers", "listeners", "sockets", "fds")
+_ORDER = ("tasks", "threads", "timers", "listeners", "sockets", "fds", "async_generators")
 
 
 def survey(recorder, young):
@@ -34,6 +37,7 @@ def survey(recorder, young):
     groups = {name: _by_site(recorder.made[name], things) for name, things in _alive(recorder).items()}
     groups["tasks"] = _by_waiting(groups["tasks"])
     groups["fds"] = _open_files(recorder, young)
+    groups["async_generators"] = _suspended_generators(young)
     claimed, taken = set(), {}
     resources = {}
     for name in _ORDER:
@@ -44,11 +48,13 @@ def survey(recorder, young):
             number = len(things) if name != "fds" else len({thing.fileno() for thing in things})
             rows.append({"count": number, "stack": describe(stack), "held_bytes": held})
         resources[name] = _largest(rows, "count")
+    resources["temp_files"] = _files_left(recorder)
+    types = _types(young)
     woke = [
         {"count": number, "stack": describe(stack), "held_bytes": 0}
         for stack, number in recorder.set_timers.most_common(_MOST_WAKERS)
     ]
-    return {"resources": resources, "heap": _heap_sites(snapshot, taken), "woke": woke}
+    return {"resources": resources, "heap": _heap_sites(snapshot, taken), "woke": woke, "types": types}
 
 
 def _alive(recorder):
@@ -168,6 +174,32 @@ def _open_files(recorder, young):
         if stack is not None:
             groups.setdefault(stack, []).append(thing)
     return groups
+
+
+def _files_left(recorder):
+    """Rows of the temporary files that were opened during the watch and are still there."""
+    folder = os.path.abspath(tempfile.gettempdir()) + os.sep
+    groups = Counter(
+        stack for path, stack in recorder.opened.items() if path.startswith(folder) and os.path.exists(path)
+    )
+    rows = [{"count": number, "stack": describe(stack), "held_bytes": 0} for stack, number in groups.items()]
+    return _largest(rows, "count")
+
+
+def _suspended_generators(young):
+    """{where it waits: [async generators]} of those made during the watch."""
+    groups = {}
+    for generator in census.live_async_generators(census.objects_by_type()):
+        if id(generator) in young:
+            frame = generator.ag_frame
+            groups.setdefault(((frame.f_code, frame.f_lasti),), []).append(generator)
+    return groups
+
+
+def _types(young):
+    """[{"type", "count"}] of what was made during the watch and lives, the most first."""
+    counts = Counter(type(thing) for thing in gc.get_objects() if id(thing) in young)
+    return [{"type": keepers.class_name(kind), "count": number} for kind, number in counts.most_common(_MOST_TYPES)]
 
 
 def _largest(rows, key):

@@ -77,9 +77,9 @@ def _in_dict(holder, thing):
         return holder, f"{module}.{name}", kind_of(_text(holder.get("__file__")) or "<frozen>")
     for owner in gc.get_referrers(holder)[:_MOST_REFERRERS]:
         if _attributes(owner) is holder and name is not None:
-            return owner, f"{_class_name(type(owner))}.{name}", _kind(type(owner))
+            return owner, f"{class_name(type(owner))}.{name}", _kind(type(owner))
         if isinstance(owner, type) and name is not None and owner.__dict__.get(name) is thing:
-            return owner, f"{_class_name(owner)}.{name}", _kind(owner)
+            return owner, f"{class_name(owner)}.{name}", _kind(owner)
     return holder, "", "stdlib"
 
 
@@ -88,7 +88,7 @@ def _in_instance(holder, thing):
     if isinstance(attributes, dict):
         for name, value in list(attributes.items()):
             if value is thing and type(name) is str:
-                return holder, f"{_class_name(type(holder))}.{name}", _kind(type(holder))
+                return holder, f"{class_name(type(holder))}.{name}", _kind(type(holder))
     for kind in type.__dict__["__mro__"].__get__(type(holder)):
         for name, slot in list(kind.__dict__.items()):
             if type(slot).__name__ == "member_descriptor" and kind is not type:
@@ -97,7 +97,7 @@ def _in_instance(holder, thing):
                 except AttributeError:
                     continue
                 if value is thing:
-                    return holder, f"{_class_name(kind)}.{name}", _kind(kind)
+                    return holder, f"{class_name(kind)}.{name}", _kind(kind)
     return holder, "", "stdlib"
 
 
@@ -108,7 +108,8 @@ def _attributes(thing):
         return None
 
 
-def _class_name(kind):
+def class_name(kind):
+    """`module.Class`, asked of nothing that the SUT wrote."""
     name = type.__dict__["__qualname__"].__get__(kind)
     module = kind.__dict__.get("__module__")
     return f"{module}.{name}" if type(module) is str and module != "builtins" else name

@@ -35,7 +35,10 @@ class Recorder:
             self._wrap_init(sys.modules["socket"].socket, "__init__", "sockets")
         emitters = sys.modules.get("pyee.base")
         if emitters is not None and hasattr(emitters.EventEmitter, "_add_event_handler"):
-            self._hook_listeners(emitters.EventEmitter)
+            self._hook_registration(emitters.EventEmitter, "_add_event_handler", 1)
+        signals = sys.modules.get("blinker.base")
+        if signals is not None and isinstance(getattr(signals, "Signal", None), type):
+            self._hook_registration(signals.Signal, "connect", 0)
         self._hook_opens()
 
     def uninstall(self):
@@ -105,15 +108,17 @@ class Recorder:
 
         self._replace(owner, name, hook)
 
-    def _hook_listeners(self, owner):
-        original, recorder = owner._add_event_handler, self
+    def _hook_registration(self, owner, name, at):
+        """Note what is registered: the argument number `at` of the method."""
+        original, recorder = getattr(owner, name), self
 
-        def hook(emitter, event, handler, *args, **kwargs):
-            made = original(emitter, event, handler, *args, **kwargs)
-            recorder.note("listeners", handler, recorder.chained(caller_stack()))
+        def hook(registry, *args, **kwargs):
+            made = original(registry, *args, **kwargs)
+            if len(args) > at:
+                recorder.note("listeners", args[at], recorder.chained(caller_stack()))
             return made
 
-        self._replace(owner, "_add_event_handler", hook)
+        self._replace(owner, name, hook)
 
     def _hook_opens(self):
         global _hooked_opens
