@@ -99,7 +99,9 @@ def by_psleak() -> tuple[bool, str]:
 
     class Calls(psleak.MemoryLeakTestCase):
         def runTest(self) -> None:  # noqa: N802  (unittest's name)
-            self.execute(lambda: calls(1), warmup_times=5, times=20, retries=5)
+            # Its look at garbage trips over the weak references of asyncio, so that is left out.
+            checkers = psleak.Checkers.exclude("gcgarbage")
+            self.execute(lambda: calls(1), warmup_times=5, times=20, retries=5, checkers=checkers)
 
     try:
         Calls().runTest()
@@ -110,20 +112,14 @@ def by_psleak() -> tuple[bool, str]:
 
 def by_limit_leaks() -> tuple[bool, str]:
     """Its docs: a test marked limit_leaks; the limit a site is the least that the sound server passes with."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "--memray",
-        "-p",
-        "no:leakline",
-        "-p",
-        "no:cacheprovider",
-        str(HERE),
-    ]
+    plugins = ("-p", "no:cacheprovider", "-p", "no:asyncio")
+    command = [sys.executable, "-m", "pytest", "-q", "--memray", "--native", "-c", os.devnull, *plugins, str(HERE)]
     fds = tuple(int(os.environ[name]) for name in ("ASK", "ANSWER", "LISTENING"))
     done = subprocess.run(command, capture_output=True, text=True, check=False, pass_fds=fds, cwd="/")
+    if "hybrid_stack_trace" in done.stdout:  # it asks for the stack of what is over the limit, and fails at that
+        return True, "a site is over the limit, and memray failed to name it"
+    if done.returncode not in (0, 1):
+        return False, f"pytest ended with {done.returncode}: {done.stdout[-300:]}"
     lines = [line.strip() for line in done.stdout.splitlines() if "/restaurant/" in line]
     return done.returncode == 1, "; ".join(dict.fromkeys(lines))[:160]
 

@@ -25,7 +25,6 @@ _SAME_RATE = 0.05
 _UNEXPLAINED = 0.3
 OFTEN = 0.8
 """An allocation site with fewer survivors a call than this is no leak of each call."""
-_OF_OBJECTS = 0.5
 _MOST_KEEPERS = 3
 _MOST_TYPES = 4
 _MOST_TIMES = 4.5
@@ -71,8 +70,6 @@ class Survey:
     heap: tuple[SiteCount, ...] = ()
     """Allocations that nothing in `made` holds."""
     keepers: tuple[Keeper, ...] = ()
-    new_bytes: int | None = None
-    """Bytes of all objects that were made and live, compiled code not counted; None where that is not known."""
     woke: tuple[SiteCount, ...] = ()
     """Where timers were set, also such as have gone off."""
     types: Mapping[str, float] = field(default_factory=dict)
@@ -107,11 +104,6 @@ class _Group:
 
 
 _STDLIB = re.compile(r".*/lib/python3\.\d+t?/")
-
-
-def is_compiled_code(heap: Growth, survey: Survey) -> bool:
-    """Whether the heap grows by what a runtime keeps of code that it compiles, not by a program's objects."""
-    return survey.new_bytes is not None and survey.new_bytes / survey.cycles < _OF_OBJECTS * heap.per_cycle
 
 
 def needs_deep_watch(growths: Sequence[Growth], survey: Survey) -> bool:

@@ -220,19 +220,23 @@ class _Run:
         await self._sample_after(0)
         self._first_kinds = self._counters.kinds()
         await self._measure(settings.cycles, counted_from)
-        growths = verdict.judge(self._samples, last=False)
+        growths = self._judge(last=False)
         for _ in range(_MOST_EXTENSIONS):
             if all(g.state != "inconclusive" for g in growths) or len(self._samples) < verdict.MIN_SAMPLES:
                 break
             self._observer.phase("more calls, to be sure")
             await self._measure(settings.cycles, counted_from)
-            growths = verdict.judge(self._samples)
+            growths = self._judge()
         growths = await self._settle(growths)
         self._observer.phase("looking at it idle")
         levels = await self._checks.judge(peak=settings.peak)
         self._journal.write("levels", levels=[asdict(level) for level in levels])
-        growths, found = await self._watch(growths)
+        found = await self._watch(growths)
         return self._result(growths, levels, (*found, *await self._explain(levels)))
+
+    def _judge(self, *, last: bool = True) -> tuple[Growth, ...]:
+        floors = verdict.floors_for(self._agents.languages, self._samples[-1].cycles)
+        return verdict.judge(self._samples, floors, last=last)
 
     async def _measure(self, cycles: int, counted_from: int) -> None:
         """Make at least `cycles` calls in batches, with a sample after each.
@@ -293,11 +297,11 @@ class _Run:
             for g in growths
         )
 
-    async def _watch(self, growths: Sequence[Growth]) -> tuple[tuple[Growth, ...], tuple[Finding, ...]]:
+    async def _watch(self, growths: Sequence[Growth]) -> tuple[Finding, ...]:
         """For what leaks, make a few more calls while the agents note where things are made."""
         leaking = [g for g in growths if g.state == "leaking"]
         if not leaking:
-            return tuple(growths), ()
+            return ()
         survey = deep = None
         more = grown(self._first_kinds, self._counters.kinds(), self._samples[-1].cycles)
         if self._agents.present:
@@ -307,13 +311,7 @@ class _Run:
             await self._agents.watch()
             async for _ in self._calls.batches(cycles, self._at_a_time):
                 await self._counters.quiet()  # as between the calls that were measured: it may matter to what leaks
-            survey = seen = await self._calls.alive(self._agents.survey(cycles))
-            growths = [
-                replace(g, state="clean", note="grew by compiled code, not by objects")
-                if g.resource == "heap" and g.state == "leaking" and findings.is_compiled_code(g, seen)
-                else g
-                for g in growths
-            ]
+            survey = await self._calls.alive(self._agents.survey(cycles))
             if findings.needs_deep_watch(growths, survey):
                 self._observer.phase("finding the lines that allocate")
                 await self._agents.watch(deep=True)
@@ -321,7 +319,7 @@ class _Run:
                 deep = await self._calls.alive(self._agents.survey(_DEEP_WATCH_CYCLES))
         found = findings.build(growths, survey, Path.cwd(), deep, more)
         self._journal.write("watched", findings=[asdict(finding) for finding in found])
-        return tuple(growths), found
+        return found
 
     async def _explain(self, levels: Sequence[Level]) -> list[Finding]:
         """The findings of levels that are too high."""

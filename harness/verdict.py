@@ -15,7 +15,7 @@ Growth that fails only the third is warm-up, or a cache that fills.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -47,6 +47,18 @@ FLOORS: Mapping[Resource, float] = {
     "rss": 16.0 * 1024,
 }
 """Growth per call below which a resource counts as still: things, or bytes for heap and rss."""
+
+V8_WARM_UP_BYTES = 512.0 * 1024
+"""What V8's heap may grow by in all: it compiles and optimizes a server's code for some hundred calls."""
+
+
+def floors_for(languages: Collection[str], cycles: int) -> dict[Resource, float]:
+    """FLOORS for a run of so many calls, of a server that has processes written in `languages`."""
+    floors = dict(FLOORS)
+    if "Node" in languages and cycles:
+        floors["heap"] = max(floors["heap"], V8_WARM_UP_BYTES / cycles)
+    return floors
+
 
 Floats = NDArray[np.float64]
 

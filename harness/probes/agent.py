@@ -120,8 +120,12 @@ class Agents:
     @property
     def counted(self) -> tuple[Resource, ...]:
         """What the agents that are there count."""
-        languages = {line.language for line in self._lines.values()}
-        return tuple(dict.fromkeys(resource for language in languages for resource in COUNTED[language]))
+        return tuple(dict.fromkeys(resource for language in self.languages for resource in COUNTED[language]))
+
+    @property
+    def languages(self) -> frozenset[Language]:
+        """What the processes with an agent are written in."""
+        return frozenset(line.language for line in self._lines.values())
 
     async def begin(self) -> None:
         """Have the agents make ready to count."""
@@ -156,7 +160,6 @@ class Agents:
         made: dict[Resource, list[SiteCount]] = {}
         heap: list[SiteCount] = []
         keepers: list[Keeper] = []
-        new_bytes: list[int] = []
         woke: list[SiteCount] = []
         types: Counter[str] = Counter()
         for line, answer in await self._ask_all("sites"):
@@ -166,8 +169,6 @@ class Agents:
                 rows = answer["resources"].get(resource, [])
                 made.setdefault(resource, []).extend(_site_count(row, "held_bytes") for row in rows)
             heap += [_site_count(row, "bytes") for row in answer["heap"]]
-            if answer.get("new_bytes") is not None:
-                new_bytes.append(int(answer["new_bytes"]))
             woke += [_site_count(row, "held_bytes") for row in answer.get("woke", [])]
             types.update({str(row["type"]): int(row["count"]) for row in answer.get("types", [])})
             keepers += [Keeper(str(k["owner"]), int(k["grown"]) / cycles, k["code"]) for k in answer["containers"]]
@@ -176,7 +177,6 @@ class Agents:
             {name: tuple(rows) for name, rows in made.items()},
             tuple(heap),
             tuple(keepers),
-            sum(new_bytes) if new_bytes else None,
             tuple(woke),
             {name: number / cycles for name, number in types.most_common() if number >= OFTEN * cycles},
         )

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 
 _WEAK = ("weak",)
-_DATA = ("object", "closure", "array", "string", "concatenated string", "sliced string", "number", "bigint", "native")
 _NAMELESS = ("hidden", "internal", "shortcut", "weak")
 _MOST_STEPS = 2_000
 
@@ -66,11 +65,6 @@ class Snapshot:
     def _are_new(self, since: int) -> NDArray[np.bool_]:
         new: NDArray[np.bool_] = (self.ids > since) & (self.ids % 2 == 1)
         return new
-
-    def new_bytes(self, since: int) -> int:
-        """Bytes of the objects newer than `since`: of a program's data, not of what V8 keeps of its code."""
-        data = np.isin(self._node_column("type"), [self._node_types.index(t) for t in _DATA if t in self._node_types])
-        return int(self.sizes[data & self._are_new(since)].sum())
 
     def held_bytes(self, roots: Iterable[int], since: int, claimed: set[int]) -> int:
         """Bytes reached from the nodes with the ids `roots` through nodes newer than `since`.
@@ -130,7 +124,7 @@ class Snapshot:
 
 
 def read(answer: dict[str, Any], files: Mapping[str, Path]) -> dict[str, Any]:
-    """A Node agent's survey with what its snapshots tell: bytes held, names of what has grown, bytes that are new.
+    """A Node agent's survey with what its snapshots tell: bytes held, names of what has grown.
 
     `files` are the snapshots of `before` and `after`. The files are removed. Raises SnapshotError.
     """
@@ -151,4 +145,4 @@ def read(answer: dict[str, Any], files: Mapping[str, Path]) -> dict[str, Any]:
         for each in answer.get("containers", [])
         if (owner := after.owner(each["id"])) and "<symbol" not in owner  # what Node keeps under its own names
     ]
-    return {**answer, "resources": resources, "containers": grown, "new_bytes": after.new_bytes(before.newest)}
+    return {**answer, "resources": resources, "containers": grown}

@@ -216,13 +216,6 @@ def test_pending_promises_alone_are_named_by_their_line() -> None:
     assert (found.resource, str(found.site)) == ("promises", "server.py:4  wait")
 
 
-def test_growth_by_compiled_code_is_told_from_growth_by_objects() -> None:
-    heap = growth("heap", 4000.0)
-    assert findings.is_compiled_code(heap, Survey(10, new_bytes=9000))
-    assert not findings.is_compiled_code(heap, Survey(10, new_bytes=39000))
-    assert not findings.is_compiled_code(heap, Survey(10))
-
-
 def test_a_nameless_function_is_told_by_the_one_around_it() -> None:
     rows: dict[Resource, list[SiteCount]] = {"timers": [SiteCount((user(7, ""), user(5, "withTimeout")), 10, 0)]}
     (found,) = findings.build([growth("timers", 1.0)], survey(rows), ROOT)

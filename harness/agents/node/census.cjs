@@ -5,6 +5,8 @@ const { EventEmitter } = require('node:events')
 const net = require('node:net')
 const util = require('node:util')
 
+const PLAIN = new Set(['', 'Object', 'Array', 'Function'])
+
 const timer = setTimeout(() => {}, 0)
 const BASES = {
   timers: Object.getPrototypeOf(timer),
@@ -61,7 +63,8 @@ function moreOf(classes, before) {
     const constructor = prototype === null ? undefined : own(prototype, 'constructor')
     const name = typeof constructor === 'function' ? own(constructor, 'name') : undefined
     const grown = count - (before.get(prototype) || 0)
-    if (typeof name === 'string' && name !== '' && grown > 0) more[name] = (more[name] || 0) + grown
+    // The agent's own notes are plain objects and arrays.
+    if (typeof name === 'string' && !PLAIN.has(name) && grown > 0) more[name] = (more[name] || 0) + grown
   }
   return more
 }

@@ -33,7 +33,8 @@ async function heapInUse() {
     process.emitWarning = emitWarning
   }
   const { total } = await measuring
-  return total.jsMemoryEstimate + process.memoryUsage().external
+  const { external, arrayBuffers } = process.memoryUsage() // marking counts the bytes of ArrayBuffers itself
+  return total.jsMemoryEstimate + external - arrayBuffers
 }
 
 // The paths of the files that are open; none where there is no /proc.

@@ -1,0 +1,81 @@
+"""Small Node servers of another kind than the restaurant, each with one planted leak, soaked as they are."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.model import RunResult
+from harness.settings import SoakSettings
+from harness.soak import soak
+
+Soak = Callable[..., RunResult]
+
+
+@pytest.fixture
+def soaked(node_modules: Path, tmp_path: Path) -> Soak:
+    def run(leak: str, framework: str = "", **more: object) -> RunResult:
+        given = {
+            "sut": f"node {node_modules / 'bridge.mjs'} {{port}} {leak} {framework}",
+            "url": "ws://127.0.0.1:{port}/",
+            "runs": str(tmp_path / "runs"),
+            "cycles": 24,
+            "warmup": 6,
+            "concurrency": 3,
+            "speed": 20.0,
+            "settle": 0.5,
+            **more,
+        }
+        return asyncio.run(soak(SoakSettings(**given)))  # type: ignore[arg-type]
+
+    return run
+
+
+def line_of(node_modules: Path, text: str) -> int:
+    lines = (node_modules / "bridge.mjs").read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if text in line)
+
+
+@pytest.mark.parametrize(
+    ("leak", "framework", "resource", "text"),
+    [
+        ("timer", "", "timers", "timer() {"),
+        ("interval", "fastify", "timers", "interval() {"),
+        ("listener", "", "listeners", "listener() {"),
+        ("abort_listener", "", "listeners", "abort_listener() {"),
+        ("promise", "", "promises", "async function forever() {"),
+        ("file", "", "fds", "file() {"),
+        ("model_socket", "fastify", "connections", "const model = new WebSocket("),
+    ],
+)
+def test_a_planted_leak_is_one_finding_on_its_line(
+    soaked: Soak, node_modules: Path, leak: str, framework: str, resource: str, text: str
+) -> None:
+    result = soaked(leak, framework)
+    (found,) = result.findings
+    assert str(found.resource) == resource, result.in_full()
+    assert found.site is not None, result.in_full()
+    assert found.site.line == line_of(node_modules, text), result.in_full()
+    growth = next(g for g in result.growths if g.resource == resource)
+    assert growth.per_cycle == pytest.approx(1.0), result.in_full()
+
+
+def test_what_is_kept_in_a_map_is_named_by_it(soaked: Soak) -> None:
+    result = soaked("map")
+    (found,) = result.findings
+    assert found.resource in ("objects", "heap"), result.in_full()
+    assert found.kept_in == ("byCall (+1.00 a call)",), result.in_full()
+
+
+def test_memory_outside_of_the_heap_counts(soaked: Soak) -> None:
+    result = soaked("buffer")
+    heap = next(g for g in result.growths if g.resource == "heap")
+    assert heap.state == "leaking", result.in_full()
+    assert heap.per_cycle == pytest.approx(32_000, rel=0.3)
+
+
+@pytest.mark.parametrize(("leak", "framework"), [("none", ""), ("none", "fastify"), ("cleared", "")])
+def test_a_sound_server_is_clean(soaked: Soak, leak: str, framework: str) -> None:
+    result = soaked(leak, framework, cycles=48)
+    assert result.state == "clean", result.in_full()
