@@ -1,6 +1,7 @@
 """Small Node servers of another kind than the restaurant, each with one planted leak, soaked as they are."""
 
 import asyncio
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,3 +80,30 @@ def test_memory_outside_of_the_heap_counts(soaked: Soak) -> None:
 def test_a_sound_server_is_clean(soaked: Soak, leak: str, framework: str) -> None:
     result = soaked(leak, framework, cycles=48)
     assert result.state == "clean", result.in_full()
+
+
+@pytest.mark.parametrize("platform", ["python", "node"])
+def test_a_server_with_hard_coded_hosts_is_soaked_as_it_is(platform: str, node_modules: Path, tmp_path: Path) -> None:
+    """The small bridges, told in their environment to call the real host."""
+    suts = Path(__file__).parents[1] / "suts"
+    commands = {
+        "node": f"node {node_modules / 'bridge.mjs'} {{port}} model_socket",
+        "python": f"{sys.executable} {suts / 'bridge.py'} {{port}} model_socket",
+    }
+    result = asyncio.run(
+        soak(
+            SoakSettings(
+                sut=commands[platform],
+                url="ws://127.0.0.1:{port}/",
+                env={"OPENAI_REALTIME_URL": "wss://api.openai.com/v1/realtime"},
+                intercept=("api.openai.com",),
+                runs=str(tmp_path / "runs"),
+                cycles=24,
+                warmup=6,
+                concurrency=3,
+                settle=0.5,
+            )
+        )
+    )
+    (found,) = result.findings
+    assert (str(found.resource), found.per_cycle) == ("connections", 1.0), result.in_full()

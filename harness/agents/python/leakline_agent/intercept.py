@@ -1,7 +1,8 @@
 """Leads connections to intercepted hosts to the fakes: look-ups answer with their addresses, TLS trusts them.
 
-Covers what resolves names by `socket.getaddrinfo` (asyncio, httpx, aiohttp, requests, websockets) and uvloop, which
-does so in C.
+A look-up answers with a loopback address that stands for the host, and a connection to that goes to the fake's port:
+some libraries (anyio) keep nothing of a look-up but the address. Covers what resolves by `socket.getaddrinfo`
+(asyncio, httpx, aiohttp, requests, websockets) and uvloop, which resolves and connects in C.
 """
 
 import os
@@ -11,39 +12,54 @@ import sys
 from importlib.machinery import PathFinder
 
 _HTTPS = 443
+_STANDS_FOR = "127.77.7.{}"
+
+
+class _Hosts:
+    """Which addresses stand for which hosts, and where these really are."""
+
+    def __init__(self, pairs):
+        self._names, self._fakes = {}, {}
+        for number, pair in enumerate(filter(None, pairs.split(",")), 1):
+            host, _, address = pair.partition("=")
+            name, _, port = address.rpartition(":")
+            self._names[host] = _STANDS_FOR.format(number)
+            self._fakes[self._names[host]] = (name, int(port))
+
+    def address_of(self, host):
+        """What stands for a host; the host itself when it is none of ours."""
+        name = host.decode("ascii", "replace") if isinstance(host, bytes | bytearray) else host
+        return self._names.get(name.rstrip(".").lower(), host) if isinstance(name, str) else host
+
+    def fake(self, address, port):
+        """Where a connection to `address` and `port` really goes."""
+        return self._fakes.get(address, (address, port)) if str(port) in (str(_HTTPS), "https") else (address, port)
 
 
 def install(pairs, authority):
     """`pairs` is the text of LEAKLINE_INTERCEPT, `authority` the path of a certificate to trust for these hosts."""
-    hosts = {}
-    for pair in filter(None, pairs.split(",")):
-        host, _, address = pair.partition("=")
-        name, _, port = address.rpartition(":")
-        hosts[host] = (name, int(port))
-    _lead_lookups(hosts)
+    hosts = _Hosts(pairs)
+    _lead_sockets(hosts)
     _trust(hosts, authority)
     sys.meta_path.insert(0, _AfterImport("uvloop", lambda module: _lead_uvloop(module, hosts)))
 
 
-def _led(hosts, host, port):
-    """(host, port) to go to instead; the same when it is none of ours."""
-    name = host.decode("ascii", "replace") if isinstance(host, bytes | bytearray) else host
-    if (
-        isinstance(name, str)
-        and name.rstrip(".").lower() in hosts
-        and port in (_HTTPS, str(_HTTPS), "https", b"https")
-    ):
-        return hosts[name.rstrip(".").lower()]
-    return host, port
-
-
-def _lead_lookups(hosts):
-    original = socket.getaddrinfo
+def _lead_sockets(hosts):
+    look_up = socket.getaddrinfo
 
     def getaddrinfo(host, port, *args, **kwargs):
-        return original(*_led(hosts, host, port), *args, **kwargs)
+        return look_up(hosts.address_of(host), port, *args, **kwargs)
 
     socket.getaddrinfo = getaddrinfo
+    for name in ("connect", "connect_ex"):
+        original = getattr(socket.socket, name)
+
+        def connect(self, address, _original=original):
+            if type(address) is tuple and len(address) == 2:
+                address = hosts.fake(*address)
+            return _original(self, address)
+
+        setattr(socket.socket, name, connect)
 
 
 def _lead_uvloop(uvloop, hosts):
@@ -51,27 +67,25 @@ def _lead_uvloop(uvloop, hosts):
     connect, look_up = loop.create_connection, loop.getaddrinfo
 
     async def create_connection(self, protocol_factory, host=None, port=None, **kwargs):
-        there = _led(hosts, host, port)
+        there = hosts.fake(hosts.address_of(host), port)
         if there != (host, port) and kwargs.get("ssl") and kwargs.get("server_hostname") is None:
             kwargs["server_hostname"] = host
         return await connect(self, protocol_factory, *there, **kwargs)
 
     async def getaddrinfo(self, host, port, **kwargs):
-        return await look_up(self, *_led(hosts, host, port), **kwargs)
+        return await look_up(self, hosts.address_of(host), port, **kwargs)
 
     loop.create_connection, loop.getaddrinfo = create_connection, getaddrinfo
 
 
 def _trust(hosts, authority):
     """Have each TLS context trust the authority once it is used for one of the hosts."""
-    for name, at in (("wrap_socket", "server_hostname"), ("wrap_bio", "server_hostname")):
+    for name in ("wrap_socket", "wrap_bio"):
         original = getattr(ssl.SSLContext, name)
 
-        def wrap(self, *args, _original=original, _at=at, **kwargs):
-            asked = kwargs.get(_at)
-            if asked is None:
-                asked = next((each for each in args if isinstance(each, str)), None)
-            if isinstance(asked, str) and asked.lower() in hosts and self.verify_mode != ssl.CERT_NONE:
+        def wrap(self, *args, _original=original, **kwargs):
+            asked = [kwargs.get("server_hostname"), *args]
+            if self.verify_mode != ssl.CERT_NONE and any(hosts.address_of(each) is not each for each in asked):
                 self.load_verify_locations(authority)
             return _original(self, *args, **kwargs)
 
