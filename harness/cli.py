@@ -40,6 +40,8 @@ def cli() -> None:
     metavar="URL",
     help="Its voice webhook (http://...) or Media Streams WebSocket (ws://127.0.0.1:{port}/media-stream).",
 )
+@click.option("--pid", type=int, metavar="N", help="Instead of --sut: a server that runs already.")
+@click.option("--openai-port", type=int, metavar="N", help="Port of the fake OpenAI.  [default: a free one]")
 @click.option("--scenario", metavar="NAME", help="A built-in scenario, or FILE.py:VARIABLE.")
 @click.option("--cycles", type=int, metavar="N", help="Calls that count.  [default: 96]")
 @click.option("--warmup", type=int, metavar="N", help="Calls before the first sample.  [default: 16]")

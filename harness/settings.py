@@ -25,6 +25,8 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "warmup": (0, 100_000),
     "concurrency": (1, 1_000),
     "speed": (0.1, 1_000),
+    "pid": (0, 2**31),
+    "openai_port": (0, 65_535),
     "settle": (0, 3_600),
     "start_timeout": (0.1, 3_600),
 }
@@ -34,10 +36,14 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
 class SoakSettings:
     """Settings of one soak run. Raises UsageError, naming the field, the value and what was expected."""
 
-    sut: str
+    sut: str = ""
     """The command that starts the server; `{port}` becomes a free port."""
-    url: str
+    url: str = ""
     """Its voice webhook (`http://`), or its Media Streams WebSocket (`ws://`); `{port}` as in `sut`."""
+    pid: int = 0
+    """Process of a server that runs already, in place of `sut`; it must have been told where the fake OpenAI is."""
+    openai_port: int = 0
+    """Port of the fake OpenAI; by default a free one."""
     scenario: str = "question"
     """A built-in name, or `FILE.py:VARIABLE`."""
     cycles: int = 96
@@ -82,8 +88,12 @@ class SoakSettings:
         for name in ("sut", "url", "scenario", "name", "runs"):
             if not isinstance(getattr(self, name), str):
                 raise UsageError(f"{name}: expected text, found {getattr(self, name)!r}")
-        if not self.sut.strip():
+        if not self.sut.strip() and not self.pid:
             raise UsageError("sut: expected a command that starts the server, found nothing")
+        if self.sut.strip() and self.pid:
+            raise UsageError("pid: expected no sut beside it: a server either runs already or is started")
+        if self.pid and "{port}" in self.url:
+            raise UsageError("url: expected the port of the server that runs, found '{port}'")
         if not isinstance(self.env, Mapping) or not all(
             isinstance(k, str) and isinstance(v, str) for k, v in self.env.items()
         ):
@@ -182,7 +192,7 @@ def from_files(directory: Path) -> dict[str, Any]:
 def make(given: Mapping[str, Any], directory: Path) -> SoakSettings:
     """Settings from what was `given` (None is not given) over the directory's files. Raises UsageError."""
     merged = from_files(directory) | {name: value for name, value in given.items() if value is not None}
-    for name in ("sut", "url"):
+    for name in ("sut", "url") if not merged.get("pid") else ("url",):
         if name not in merged:
             raise UsageError(
                 f"{name}: not given; expected --{name} or '{name}' in [tool.leakline] of {directory}/pyproject.toml"

@@ -20,6 +20,7 @@ from fakes.ledger import Ledger
 from fakes.openai import OpenAIServer
 from fakes.twilio import Pace, TwilioRest
 from harness import findings, verdict
+from harness.attach import Attached, bring_agent
 from harness.calls import Calls
 from harness.checks import Checks
 from harness.counters import Counters
@@ -87,10 +88,16 @@ async def soak(
     scenario = scenario or settings.load_scenario()
     settings = settings.with_port(free_port())
     host, port = settings.address
-    if await is_listening(host, port):
+    listening = await is_listening(host, port)
+    if listening and not settings.pid:
         raise UsageError(f"url: something already listens on {host}:{port}; stop it, or use {{port}} in sut and url")
-    command = parse_command(settings.sut)
-    name = settings.name or Path(command[0]).name
+    if not listening and settings.pid:
+        raise UsageError(
+            f"url: expected the server that runs as process {settings.pid}, found nothing on {host}:{port}"
+        )
+    command = parse_command(settings.sut) if not settings.pid else ()
+    attached = Attached(settings.pid) if settings.pid else None
+    name = settings.name or (attached.name if attached is not None else Path(command[0]).name)
     directory = new_run_directory(Path(settings.runs), f"{name}-{scenario.name}")
     ledger = Ledger()
     with Journal(directory) as journal:
@@ -104,7 +111,8 @@ async def soak(
             gauges = await stack.enter_async_context(Gauges(parse_gauges(settings.gauges)))
             temp = stack.enter_context(TempFolder())
             environment = {**environment, "TMPDIR": str(temp.path), **settings.env}
-            async with Sut(command, environment, directory / "sut.log") as sut:
+            async with attached or Sut(command, environment, directory / "sut.log") as sut:
+                problem = await bring_agent(attached, agents) if attached is not None else ""
                 run = _Run(
                     settings,
                     scenario,
@@ -119,6 +127,7 @@ async def soak(
                     gauges,
                     temp,
                 )
+                run.note(problem)
                 result = await run.carry_out()
         journal.write("result", **result.to_json())
     return result
@@ -130,13 +139,17 @@ async def _start_fakes(
     """Start the fakes for as long as `stack` is open; the server's environment."""
     given = {**os.environ, "PYTHONUNBUFFERED": "1", "PORT": str(settings.address[1])}
     if not settings.intercept:
-        openai = OpenAIServer(scenario.model_script, ledger, speed=settings.speed, faults=faults)
+        openai = OpenAIServer(
+            scenario.model_script, ledger, speed=settings.speed, faults=faults, port=settings.openai_port
+        )
         await stack.enter_async_context(openai)
         return {**given, **model_environment(openai), **settings.env}
     interception = stack.enter_context(Interception(settings.intercept))
     addresses = {}
     tls = interception.context(OPENAI) if OPENAI in settings.intercept else None
-    openai = OpenAIServer(scenario.model_script, ledger, speed=settings.speed, faults=faults, tls=tls)
+    openai = OpenAIServer(
+        scenario.model_script, ledger, speed=settings.speed, faults=faults, tls=tls, port=settings.openai_port
+    )
     await stack.enter_async_context(openai)
     if tls is None:
         given |= model_environment(openai)
@@ -197,8 +210,13 @@ class _Run:
         self._checks = Checks(scenario, sut, agents, ledger, faults, self._calls, self._counters)
         self._at_a_time = max(1, min(settings.concurrency, settings.cycles // verdict.MIN_SAMPLES))
         self._samples: list[Sample] = []
+        self._notes: list[str] = []
         self._first_kinds: Counter[str] = Counter()
         self._began = time.monotonic()
+
+    def note(self, text: str) -> None:
+        """Add to the result's notes; an empty text is none."""
+        self._notes += [text] if text else []
 
     async def carry_out(self) -> RunResult:
         settings = self._settings
@@ -332,7 +350,7 @@ class _Run:
 
     def _result(self, growths: Sequence[Growth], levels: Sequence[Level], found: tuple[Finding, ...]) -> RunResult:
         calls = self._calls.stats
-        notes = list(self._agents.problems)
+        notes = [*self._notes, *self._agents.problems]
         notes += [
             f"a message that Twilio would refuse: {text} ({n} calls)" for text, n in self._calls.problems.items()
         ]
@@ -349,9 +367,7 @@ class _Run:
         for resource in self._agents.counted or COUNTED["Python"]:
             if all(g.resource != resource for g in growths):
                 unmeasured[resource] = (
-                    "its agent stepped aside"
-                    if self._agents.problems
-                    else "no agent in the server, which is neither Python nor Node"
+                    "its agent stepped aside" if self._agents.problems else "no agent in the server"
                 )
         return RunResult(
             sut=self._name,

@@ -1,0 +1,172 @@
+"""A server that runs already: measured where it stands, with an agent put into it where its runtime lets one in.
+
+Node opens its inspector on SIGUSR1 (nodejs.org, "Debugging guide"); CPython has `sys.remote_exec` from 3.14 on
+(PEP 768). The others are measured from outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+import psutil
+
+from harness.agents import NODE_AGENT, PYTHON_AGENT_DIR
+from harness.errors import UsageError
+from harness.probes.agent import Agents
+from harness.sut import Sut
+
+_POLL_S = 0.2
+_LIMIT_S = 5.0
+_PYTHON = re.compile(r"python(3[.\d]*)?$")
+
+
+class Attached(Sut):
+    """A process that somebody else has started, with its children. It is never stopped.
+
+    Raises UsageError when there is no such process, or none that may be looked at.
+    """
+
+    def __init__(self, pid: int) -> None:
+        super().__init__((), {}, Path(os.devnull))
+        try:
+            self._attached = psutil.Process(pid)
+            self._attached.num_fds()
+        except psutil.NoSuchProcess:
+            raise UsageError(f"pid: expected a process that runs, found {pid}") from None
+        except psutil.AccessDenied:
+            raise UsageError(f"pid: process {pid} belongs to another user") from None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._attached.pid
+
+    @property
+    def name(self) -> str:
+        """What its program is called."""
+        return self._attached.name()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it still runs."""
+        return self._attached.is_running() and self._attached.status() != psutil.STATUS_ZOMBIE
+
+    async def ended(self) -> None:
+        """Wait until it has ended."""
+        while self.is_running:  # noqa: ASYNC110  (not our child: nobody tells)
+            await asyncio.sleep(_POLL_S)
+
+    def how_it_ended(self) -> str:
+        """That it did: how is for its parent to know."""
+        return "ended"
+
+    async def stop(self) -> None:
+        """Leave it running."""
+
+    def family(self, *, ended: bool = False) -> list[psutil.Process]:
+        """The process and its children."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found = [self._attached, *self._attached.children(recursive=True)]
+            return [p for p in found if ended or (p.is_running() and p.status() != psutil.STATUS_ZOMBIE)]
+        return []
+
+
+async def bring_agent(sut: Attached, agents: Agents) -> str:
+    """Put an agent into the process; why that cannot be, in words, else nothing."""
+    program = Path(_program(sut.pid)).name
+    try:
+        if program.startswith("node"):
+            await _into_node(sut.pid, agents.address)
+        elif _PYTHON.match(program):
+            return await _into_python(sut.pid, program, agents)
+        else:
+            return f"no agent for {program or 'it'}: it is measured from outside"
+    except (OSError, aiohttp.ClientError, TimeoutError, RuntimeError, ValueError) as error:
+        return f"no agent could be put into process {sut.pid}: {error or type(error).__name__}"
+    return await _until_there(agents, sut.pid)
+
+
+def _program(pid: int) -> str:
+    try:
+        return psutil.Process(pid).exe()
+    except psutil.Error:
+        return ""
+
+
+async def _until_there(agents: Agents, pid: int) -> str:
+    deadline = time.monotonic() + _LIMIT_S
+    while not agents.present and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(_POLL_S)
+    return "" if agents.present else f"the agent put into process {pid} never called"
+
+
+async def _into_python(pid: int, program: str, agents: Agents) -> str:
+    remote_exec = getattr(sys, "remote_exec", None)
+    if remote_exec is None:
+        return (
+            f"no agent could be put into process {pid} ({program}): that needs CPython 3.14 on both ends "
+            "(sys.remote_exec); it is measured from outside. Start it by --sut to have lines"
+        )
+    with tempfile.TemporaryDirectory(prefix="leakline-") as folder:
+        script = Path(folder) / "attach.py"
+        script.write_text(
+            f"import sys\nsys.path.append({str(PYTHON_AGENT_DIR)!r})\n"
+            f"import leakline_agent\nleakline_agent.start({agents.address!r})\n"
+        )
+        remote_exec(pid, str(script))
+        return await _until_there(agents, pid)
+
+
+async def _into_node(pid: int, address: str) -> None:
+    """By its inspector, which is closed again."""
+    before = _listening(pid)
+    if not before & {9229}:
+        os.kill(pid, signal.SIGUSR1)
+    port = await _inspector_port(pid, before)
+    link = json.dumps(str(NODE_AGENT.with_name("link.cjs")))
+    start = f"require({link}).start({json.dumps(address)})"
+    close = "{ const inspector = require('node:inspector'); setTimeout(() => inspector.close(), 500).unref() }"
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_LIMIT_S)) as http:
+        async with http.get(f"http://127.0.0.1:{port}/json/list") as response:
+            (target, *_) = await response.json()
+        async with http.ws_connect(target["webSocketDebuggerUrl"]) as inspector:
+            await _evaluate(inspector, start)
+            await _evaluate(inspector, close)
+
+
+async def _evaluate(inspector: aiohttp.ClientWebSocketResponse, expression: str) -> None:
+    parameters = {"expression": expression, "includeCommandLineAPI": True}
+    await inspector.send_json({"id": 1, "method": "Runtime.evaluate", "params": parameters})
+    answer: dict[str, Any] = await inspector.receive_json()
+    failed = answer.get("result", {}).get("exceptionDetails")
+    if failed:
+        raise RuntimeError(str(failed.get("exception", {}).get("description", failed.get("text")))[:300])
+
+
+def _listening(pid: int) -> set[int]:
+    connections = psutil.Process(pid).net_connections(kind="tcp")
+    return {c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN}
+
+
+async def _inspector_port(pid: int, before: set[int]) -> int:
+    deadline = time.monotonic() + _LIMIT_S
+    while time.monotonic() < deadline:
+        new = _listening(pid) - before
+        if new or 9229 in before:
+            return min(new or {9229})
+        await asyncio.sleep(_POLL_S)
+    raise TimeoutError("its inspector did not open on SIGUSR1")
