@@ -322,7 +322,8 @@ def _with_heap(
     charged = []
     for finding, group in zip(findings, groups, strict=True):
         own_lines = {site: size for site, size in sizes.items() if site in group.sites}
-        held = group.held_per_cycle + sum(own_lines.values())
+        # What can be reached may be more than what has grown, such as a library's cache that was filled meanwhile.
+        held = min(max(left, 0.0), group.held_per_cycle + sum(own_lines.values()))
         left -= held
         for site in own_lines:
             del sizes[site]

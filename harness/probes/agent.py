@@ -195,9 +195,10 @@ class Agents:
         """What a Node agent saw, with what its heap snapshots tell."""
         try:
             files = {name: Path(file) for name, file in answer.get("snapshots", {}).items()}
-            if files and (after := (await self._ask(line, "snapshot", {})).get("file")):
-                files["after"] = Path(after)
-            return await asyncio.to_thread(v8.read, answer, files)
+            after = await self._ask(line, "snapshot", {}) if files else {}
+            if after.get("file"):
+                files["after"] = Path(after["file"])
+            return await asyncio.to_thread(v8.read, answer, files, after.get("ids", []))
         except (v8.SnapshotError, AgentError) as error:
             self.problems.append(f"the heap of process {line.pid} could not be read: {error}")
             return {**answer, "containers": []}

@@ -7,7 +7,7 @@ process, and newer objects have higher ids.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +123,11 @@ class Snapshot:
         return self._strings[int(self._nodes[node, self._node_fields.index("name")])]
 
 
-def read(answer: dict[str, Any], files: Mapping[str, Path]) -> dict[str, Any]:
+def read(answer: dict[str, Any], files: Mapping[str, Path], ids: Sequence[Sequence[int]]) -> dict[str, Any]:
     """A Node agent's survey with what its snapshots tell: bytes held, names of what has grown.
 
-    `files` are the snapshots of `before` and `after`. The files are removed. Raises SnapshotError.
+    `files` are the snapshots of `before` and `after`, `ids` those of what survived, by the rows' numbers. The files
+    are removed. Raises SnapshotError.
     """
     try:
         if not {"before", "after"} <= files.keys():
@@ -137,7 +138,10 @@ def read(answer: dict[str, Any], files: Mapping[str, Path]) -> dict[str, Any]:
             file.unlink(missing_ok=True)
     claimed: set[int] = set()
     resources = {
-        name: [{**row, "held_bytes": after.held_bytes(row["ids"], before.newest, claimed)} for row in rows]
+        name: [
+            {**row, "held_bytes": after.held_bytes(ids[row["held"]], before.newest, claimed) if "held" in row else 0}
+            for row in rows
+        ]
         for name, rows in answer["resources"].items()
     }
     grown = [

@@ -12,7 +12,7 @@ const { describe, frameOf } = require('./frames.cjs')
 const { Inspection, collectGarbage } = require('./inspect.cjs')
 const { Recorder } = require('./recorder.cjs')
 
-const MOST_HELD = 600
+const MOST_HELD = 200
 const MOST_SITES = 40
 const MOST_ALLOCATIONS = 300
 const MOST_PAUSES = 40
@@ -73,6 +73,7 @@ class Commands {
     this._inspection = null
     this._sizes = null
     this._watch = null
+    this._kept = [] // what survived a watch, row by row, until the snapshot after it
   }
 
   async run(asked) {
@@ -172,7 +173,19 @@ class Commands {
 
   // A heap snapshot of after a watch: a command of its own, when nothing that `sites` noted is alive any more.
   async snapshot() {
-    return this._inspected(async () => ({ file: await this._snapshot('after') }))
+    const kept = this._kept
+    this._kept = []
+    return this._inspected(async (inspection) => {
+      const file = await this._snapshot('after')
+      const ids = []
+      // V8 numbers an object when a snapshot first meets it.
+      for (const things of kept) {
+        const numbers = []
+        for (const thing of things) numbers.push(await inspection.heapId(thing))
+        ids.push(numbers)
+      }
+      return { file, ids }
+    })
   }
 
   // Leave the process as it was found.
@@ -181,6 +194,7 @@ class Commands {
     this._end()
     if (this._inspection !== null) this._inspection.close()
     this._inspection = null
+    this._kept = []
   }
 
   _end() {
@@ -197,6 +211,7 @@ class Commands {
 
   async _survivors(inspection, found) {
     const { made, registered } = this._recorder
+    this._kept = [] // a new one: the one of before would have grown
     const registration = ([emitter, listener]) => registered.get(emitter)?.get(listener)
     const alive = {
       timers: census.liveTimers(found).map((each) => [each, made.get(each)]),
@@ -205,19 +220,23 @@ class Commands {
       promises: census.pendingPromises(found).map((each) => [each, made.get(each)])
     }
     const resources = {}
-    let left = MOST_HELD
     for (const [name, things] of Object.entries(alive)) {
       const groups = new Map()
       for (const [thing, note] of things) {
         if (note === undefined) continue
         const stack = this._recorder.stackOf(note)
         const key = JSON.stringify(stack.map((frame) => [frame.file, frame.line, frame.column]))
-        const group = groups.get(key) || { count: 0, stack, ids: [] }
+        const group = groups.get(key) || { count: 0, stack, things: [] }
         group.count += 1
-        if (left-- > 0) group.ids.push(await inspection.heapId(thing))
+        group.things.push(thing)
         groups.set(key, group)
       }
-      resources[name] = this._rows(groups)
+      const rows = this._rows(groups)
+      resources[name] = []
+      for (const { things, ...row } of rows) {
+        resources[name].push({ ...row, held: this._kept.length })
+        this._kept.push(things.slice(0, MOST_HELD))
+      }
     }
     resources.fds = this._filesAt(openPaths())
     const temporary = path.resolve(os.tmpdir()) + path.sep
@@ -248,7 +267,7 @@ class Commands {
 
   _rows(groups) {
     const rows = [...groups.values()].sort((a, b) => b.count - a.count).slice(0, MOST_SITES)
-    return rows.map(({ stack, ...row }) => ({ held_bytes: 0, ids: [], ...row, stack: describe(stack) }))
+    return rows.map(({ stack, ...row }) => ({ held_bytes: 0, ...row, stack: describe(stack) }))
   }
 
   // Rows of those of `files` that were opened during the watch.
