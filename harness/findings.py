@@ -23,6 +23,9 @@ _RARE = 0.2
 
 _SAME_RATE = 0.05
 _UNEXPLAINED = 0.3
+_WAITING: tuple[Resource, ...] = ("promises", "async_generators")
+"""What waits: beside another leak it waits for that."""
+
 OFTEN = 0.8
 """An allocation site with fewer survivors a call than this is no leak of each call."""
 _MOST_KEEPERS = 3
@@ -127,8 +130,8 @@ def build(
     for resource, growth in leaking.items():
         if resource not in MEMORY:
             groups += _groups(growth, survey, root)
-    if not groups and "promises" in leaking:
-        groups = _groups(leaking["promises"], survey, root)
+    for resource in _WAITING if not groups else ():
+        groups += _groups(leaking[resource], survey, root) if resource in leaking else []
     groups = _merge_shared_out(_merge_callers(_merge_same_line(groups), root))
     _attach_siteless(groups, leaking)
     findings = [_finding(group, leaking) for group in groups]
@@ -136,7 +139,7 @@ def build(
         findings = _with_heap(findings, groups, leaking["heap"], deep, root)
     elif "objects" in leaking and not findings:
         findings = [_of_memory(leaking["objects"], leaking["objects"].per_cycle, *_heap_sites(deep, root))]
-    for resource in ("promises", "objects"):
+    for resource in (*_WAITING, "objects"):
         if resource in leaking and all(f.resource != resource for f in findings):
             findings = _beside(findings, leaking[resource])
     if "rss" in leaking:

@@ -46,5 +46,5 @@ def rank(resource: Resource) -> int:
 BYTES: frozenset[Resource] = frozenset({"heap", "rss", "peak_heap"})
 """The resources that are measured in bytes, and so with noise."""
 
-MEMORY: frozenset[Resource] = frozenset({"heap", "rss", "promises", "objects"})
+MEMORY: frozenset[Resource] = frozenset({"heap", "rss", "promises", "async_generators", "objects"})
 """The resources that grow with whatever leaks: beside another they tell how much it holds, alone they are a leak."""
