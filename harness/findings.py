@@ -337,7 +337,12 @@ def _with_heap(
     if charged and sum(sizes.values()) < _UNEXPLAINED * left:
         # No line allocates it with every call: native memory that goes with what leaks, such as a TLS context's.
         return _beside_most_heap(charged, Companion("heap", left, "same rate"))
-    return [*charged, _of_memory(heap, left, sizes, stacks)]
+    memory = _of_memory(heap, left, sizes, stacks)
+    if len(charged) == 1 and not charged[0].sites:
+        # What has no line of its own (a child, an eventfd) is kept by an object that has.
+        companions = (*charged[0].companions, Companion("heap", left, "same rate"))
+        return [replace(charged[0], sites=memory.sites, stack=memory.stack, companions=companions)]
+    return [*charged, memory]
 
 
 def _of_memory(

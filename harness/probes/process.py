@@ -23,6 +23,8 @@ def read(sut: Sut) -> dict[Resource, float]:
     totals["children"] = float(len(family) - 1)
     for process in family:
         with contextlib.suppress(psutil.Error, OSError):
+            if process.status() == psutil.STATUS_ZOMBIE:
+                continue  # it holds nothing but its place
             with process.oneshot():
                 memory, threads = process.memory_info().rss, process.num_threads()
             fds, sockets = _descriptors(process)

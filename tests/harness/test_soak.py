@@ -56,6 +56,33 @@ def test_a_planted_leak_is_the_one_finding(
     assert result.calls.failed == 0
 
 
+@pytest.mark.parametrize(
+    ("leak", "resource", "line", "detail"),
+    [
+        ("thread_timer", "threads", "threading.Timer(", ""),
+        ("signal", "listeners", "HUNG_UP.connect(", ""),
+        ("child", "children", "subprocess.Popen(", ""),
+        ("temp_file", "temp_files", "NamedTemporaryFile(", "file $TMPDIR/bridge-* +1.00 a call"),
+        ("event", "fds", "", "eventfd +1.00 a call"),
+        ("generator", "async_generators", "yield number", ""),
+    ],
+)
+def test_other_things_that_stay_are_counted_and_told_by_kind(
+    bridge: Bridge, leak: str, resource: str, line: str, detail: str
+) -> None:
+    result = run(bridge(leak, settle=0.5, cycles=24))
+    (found,) = result.findings
+    assert (str(found.resource), found.per_cycle) == (resource, 1.0), result.in_full()
+    assert (found.site.line if found.site is not None else 0) == (line_of(line) if line else 0), result.in_full()
+    assert found.detail == detail
+
+
+def test_a_registry_that_grows_is_named(bridge: Bridge) -> None:
+    result = run(bridge("registry", settle=0.5, cycles=24))
+    (found,) = result.findings
+    assert found.kept_in == ("__main__.BY_CALL (+1.00 a call)",), result.in_full()
+
+
 @pytest.mark.parametrize("loop", ["", "uvloop"])
 @pytest.mark.parametrize("leak", ["hang", "model_socket"])
 def test_a_model_socket_that_is_left_open_is_one_finding_on_either_loop(bridge: Bridge, leak: str, loop: str) -> None:

@@ -7,13 +7,17 @@ leaks are those that public samples have.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+from blinker import Signal
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -21,6 +25,8 @@ from websockets.exceptions import ConnectionClosed
 LEAK = sys.argv[2]
 KEPT: list[object] = []
 CALLS = 0
+BY_CALL: dict[str, list[int]] = {}
+HUNG_UP = Signal()
 
 
 async def hear_model(model: object, caller: ServerConnection, stream_sid: str) -> None:
@@ -51,8 +57,34 @@ def leak_one() -> None:
         KEPT.append(json.loads(json.dumps({"call": CALLS, "notes": ["x" * 100 + str(n) for n in range(40)]})))
     elif LEAK == "rare" and CALLS % 5 == 0:
         asyncio.get_running_loop().call_later(3600, print)
+    elif LEAK == "thread_timer":
+        threading.Timer(3600, print).start()
+    elif LEAK == "signal":
+        HUNG_UP.connect(lambda _sender: None, weak=False)
+    elif LEAK == "child":
+        KEPT.append(subprocess.Popen(["true"]))
+    elif LEAK == "temp_file":
+        tempfile.NamedTemporaryFile(prefix="bridge-", delete=False).close()
+    elif LEAK == "event":
+        KEPT.append(os.eventfd(0))
+    elif LEAK == "generator":
+        KEPT.append(begun())
+    elif LEAK == "registry":
+        BY_CALL[f"call-{CALLS}"] = [CALLS]
     elif LEAK == "slow_cleanup":
         asyncio.get_running_loop().call_later(2.0, str)
+
+
+async def count_up() -> AsyncIterator[int]:
+    for number in range(1000):
+        yield number
+
+
+def begun() -> AsyncIterator[int]:
+    numbers = count_up()
+    with contextlib.suppress(StopIteration):
+        numbers.__anext__().send(None)  # type: ignore[attr-defined]
+    return numbers
 
 
 async def handle(caller: ServerConnection) -> None:
