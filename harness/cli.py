@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import os
 import signal
+import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,12 +20,16 @@ from rich.console import Console
 from fakes.faults import FaultError, Rule, parse_rule
 from fakes.serving import seldom_collect
 from harness import demo
+from harness.compare import compare
 from harness.errors import LeaklineError, UsageError
 from harness.fakes import running
 from harness.model import RunResult
+from harness.runs import load as load_run
 from harness.settings import SoakSettings, from_files, make
 from harness.soak import soak
+from harness.words import printable
 from reports import terminal
+from reports.ci import FORMATS
 from scenarios import BUILT_IN, Scenario, ScenarioError, load
 
 INTERRUPTED = 130
@@ -59,6 +67,7 @@ def cli() -> None:
 @click.option("--env", "env", multiple=True, metavar="NAME=VALUE", help="Set for the server; may be repeated.")
 @click.option("--fault", "faults", multiple=True, metavar="RULE", help="Such as 'latency(seconds=0.3)@realtime'")
 @click.option("--runs", metavar="DIR", help="Where runs are kept.  [default: runs]")
+@click.option("--baseline", metavar="FILE", help="Fail only for what is worse than in this run or baseline.")
 @click.option("--leaks", metavar="NAMES", help="Of the demo server: none, all, or names with commas.")
 @click.option(
     "--demo",
@@ -69,6 +78,7 @@ def cli() -> None:
 )
 def soak_command(
     leaks: str | None,
+    baseline: str | None,
     platform: demo.Platform,
     env: tuple[str, ...],
     faults: tuple[str, ...],
@@ -92,12 +102,102 @@ def soak_command(
     console = Console(highlight=False)
     own_server = flags["sut"] is not None or flags["url"] is not None or from_files(Path.cwd())
     if own_server and leaks is None:
-        sys.exit(_run(console, make(given, Path.cwd())).exit_code)
+        sys.exit(_judged(console, _run(console, make(given, Path.cwd())), baseline))
     if own_server and flags["sut"] is not None:
         raise UsageError("--leaks: it is for the demo server; expected it without --sut")
     if leaks is not None:
-        sys.exit(_run(console, SoakSettings(**demo.given(leaks, given, platform))).exit_code)
+        result = _run(console, SoakSettings(**demo.given(leaks, given, platform)))
+        sys.exit(_judged(console, result, baseline))
     sys.exit(_demo(console, given, platform))
+
+
+@cli.command("report")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--format", "name", type=click.Choice([*FORMATS]), default="text", show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), help="[default: standard output]")
+def report_command(run: Path, name: str, output: Path | None) -> None:
+    """Write the report of a run (its folder in runs/) again, also of one that was cut off."""
+    _write(FORMATS[name](load_run(run)), output)
+
+
+@cli.command("baseline")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), default=Path("leakline-baseline.json"), show_default=True)
+def baseline_command(run: Path, output: Path) -> None:
+    """Keep a run's findings as the baseline for `soak --baseline`."""
+    result = replace(load_run(run), samples=(), directory="")
+    _write(json.dumps({"kind": "result", **result.to_json()}, default=str) + "\n", output)
+    click.echo(f"{output}: {len(result.findings)} findings of {result}")
+
+
+@cli.command("compare")
+@click.argument("before", type=click.Path(path_type=Path))
+@click.argument("after", type=click.Path(path_type=Path))
+def compare_command(before: Path, after: Path) -> None:
+    """What is new, worse, better or gone between two runs. Exit code 1 when something is new or worse."""
+    sys.exit(_compared(Console(highlight=False), load_run(before), load_run(after)))
+
+
+@cli.command("bisect", context_settings={"ignore_unknown_options": True})
+@click.option("--good", required=True, metavar="REV", help="A commit that does not leak.")
+@click.option("--bad", required=True, metavar="REV", help="A commit that does.")
+@click.argument("soak_options", nargs=-1, type=click.UNPROCESSED)
+def bisect_command(good: str, bad: str, soak_options: tuple[str, ...]) -> None:
+    """Find the commit that began to leak, by git bisect; what follows are options of soak."""
+    if subprocess.run(
+        [
+            "git",
+            "bisect",
+            "start",
+            "--",
+        ],
+        check=False,
+    ).returncode:
+        raise UsageError("bisect: expected to run in a git repository without another bisect under way")
+    try:
+        for word, revision in (("bad", bad), ("good", good)):
+            if subprocess.run(["git", "bisect", word, revision], check=False).returncode:
+                raise UsageError(f"bisect: --{word}: expected a commit, found {revision!r}")
+        soak_here = [sys.executable, "-m", "harness.cli", "soak", *soak_options]
+        # A run that cannot tell (2, 3) is skipped: 125 says so to git.
+        step = ["sh", "-c", '"$@"; code=$?; [ $code -ge 2 ] && exit 125; exit $code', "soak", *soak_here]
+        code = subprocess.run(["git", "bisect", "run", *step], check=False).returncode
+    finally:
+        subprocess.run(["git", "bisect", "reset"], check=False)
+    sys.exit(code)
+
+
+def _write(text: str, output: Path | None) -> None:
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"output: cannot write {output}: {error.strerror}") from None
+
+
+def _judged(console: Console, result: RunResult, baseline: str | None) -> int:
+    """The exit code of a run; in a GitHub workflow its findings are put on their lines."""
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        click.echo(FORMATS["github"](result), nl=False)
+        summary = os.environ.get("GITHUB_STEP_SUMMARY")
+        if summary:
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(FORMATS["markdown"](result))
+    if baseline is None:
+        return result.exit_code
+    return _compared(console, load_run(Path(baseline)), result) or (3 if result.exit_code == 3 else 0)
+
+
+def _compared(console: Console, before: RunResult, after: RunResult) -> int:
+    differences = compare(before, after)
+    for difference in differences:
+        style = "red" if difference.is_regression else "green" if difference.kind in ("better", "gone") else ""
+        console.print(printable(str(difference), most=400), style=style, markup=False, soft_wrap=True)
+    if not differences:
+        console.print("no leak in either")
+    return int(any(difference.is_regression for difference in differences))
 
 
 @cli.group("fakes")

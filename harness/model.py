@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal
 
 from harness.resources import BYTES, MEMORY, RESOURCES, Resource
-from harness.words import amount
+from harness.words import amount, printable
 
 __all__ = [
     "BYTES",
@@ -103,6 +102,14 @@ class Level:
     """The measure in words."""
 
 
+_MOST_OF_A_LINE = 2_000
+
+
+def _text(lines: list[str]) -> str:
+    """Lines that may hold names from a server, as text that is safe to show."""
+    return "\n".join(printable(line, _MOST_OF_A_LINE) for text in lines for line in text.split("\n"))
+
+
 _HOW = {
     "held": "held by it",
     "same line": "from the same line",
@@ -177,7 +184,7 @@ class Finding:
         lines += [f"    {self.detail}"] if self.detail and self.site is not None else []
         lines += [f"    kept in {kept}" for kept in self.kept_in]
         lines += [f"    objects of {', '.join(self.types)} a call"] if self.types else []
-        return "\n".join(lines)
+        return _text(lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +215,9 @@ class RunResult:
     findings: tuple[Finding, ...]
     samples: tuple[Sample, ...]
     levels: tuple[Level, ...] = ()
-    unmeasured: Mapping[Resource, str] = field(default_factory=lambda: MappingProxyType({}))
+    allowed: tuple[tuple[Finding, str], ...] = ()
+    """What leaks and may, each with why."""
+    unmeasured: Mapping[Resource, str] = field(default_factory=dict)
     """{resource: why it could not be measured}."""
     notes: tuple[str, ...] = ()
     directory: str = ""
@@ -221,10 +230,11 @@ class RunResult:
         """The verdict as plain text, for a failing test: the findings first."""
         lines = [str(self)]
         lines += [f"LEAKING  {finding.in_full()}" for finding in self.findings]
+        lines += [f"allowed  {finding}  ({why})" for finding, why in self.allowed]
         lines += [f"unsure   {g.resource}  {g.note}" for g in self.growths if g.state == "inconclusive"]
         lines += [f"note     {note}" for note in self.notes]
         lines += [f"calls    {number} failed: {reason}" for reason, number in self.calls.failures.items()]
-        return "\n".join([*lines, f"run      {self.directory}"])
+        return _text([*lines, f"run      {self.directory}"])
 
     @property
     def exit_code(self) -> int:

@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fakes.faults import FaultError, Rule, parse_rule
-from harness import intercept
+from harness import budgets, intercept
+from harness.budgets import Policy
 from harness.errors import UsageError
 from harness.probes import gauges
 from scenarios.library import load
@@ -60,6 +61,10 @@ class SoakSettings:
     """Seconds that the server has to listen."""
     env: Mapping[str, str] = field(default_factory=dict)
     """More environment variables for the server."""
+    budgets: Mapping[str, Any] = field(default_factory=dict)
+    """Growth a call that is allowed: `{"heap": "2 KiB/call", "two_burgers": {"timers": 0}}`."""
+    allow: tuple[Mapping[str, Any], ...] = ()
+    """Known leaks: `{site: pattern, reason: text, expires: date, resource: name}`."""
     gauges: Mapping[str, str] = field(default_factory=dict)
     """Numbers of the server's own to watch: `{name: "http://127.0.0.1:{port}/health#active_calls"}`."""
     intercept: tuple[str, ...] = ()
@@ -104,6 +109,7 @@ class SoakSettings:
         if not isinstance(self.gauges, Mapping) or not all(isinstance(v, str) for v in self.gauges.values()):
             raise UsageError(f"gauges: expected names and texts, found {self.gauges!r}")
         gauges.parse(self.gauges)
+        self.policy()
         _check_url(self.url)
         self.load_scenario()
         self.fault_rules()
@@ -123,6 +129,10 @@ class SoakSettings:
             return tuple(parse_rule(text) for text in self.faults)
         except FaultError as error:
             raise UsageError(str(error)) from None
+
+    def policy(self) -> Policy:
+        """What the settings allow. Raises UsageError."""
+        return budgets.parse(self.budgets, self.allow)
 
     def with_port(self, port: int) -> SoakSettings:
         """The settings with `{port}` filled in."""
@@ -182,7 +192,7 @@ def from_files(directory: Path) -> dict[str, Any]:
         for key in table:
             if key not in known:
                 raise UsageError(f"{path}: {key}: no such setting; expected one of {', '.join(known)}")
-        for key in ("code", "faults", "intercept"):
+        for key in ("code", "faults", "intercept", "allow"):
             if isinstance(table.get(key), list):
                 table[key] = tuple(table[key])
         return dict(table)

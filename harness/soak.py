@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +20,7 @@ from fakes.faults import FaultPlan
 from fakes.ledger import Ledger
 from fakes.openai import OpenAIServer
 from fakes.twilio import Pace, TwilioRest
-from harness import findings, verdict
+from harness import budgets, findings, verdict
 from harness.attach import Attached, bring_agent
 from harness.calls import Calls
 from harness.checks import Checks
@@ -128,7 +129,7 @@ async def soak(
                     temp,
                 )
                 run.note(problem)
-                result = await run.carry_out()
+                result = budgets.apply(await run.carry_out(), settings.policy(), datetime.now().astimezone().date())
         journal.write("result", **result.to_json())
     return result
 

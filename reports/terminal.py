@@ -77,6 +77,8 @@ def show(console: Console, result: RunResult) -> None:
     console.print()
     for finding in result.findings:
         _show_finding(console, finding)
+    for finding, why in result.allowed:
+        _row(console, "allowed", "blue", finding.resource, f"{finding.measure}   {printable(why)}")
     for growth in result.growths:
         if growth.state == "inconclusive":
             _row(console, "unsure", "yellow", growth.resource, f"{_rate(growth)}: {growth.note}")

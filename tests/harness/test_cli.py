@@ -27,10 +27,8 @@ def test_the_fixed_demo_server_is_clean(leakline: Leakline) -> None:
     done = leakline("soak", "--leaks", "none", *SHORT)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "LEAKING" not in done.stdout
-    assert (
-        "connections  sockets  tasks  threads  timers  listeners  fds  children  objects  heap  rss  wakeups"
-        in done.stdout
-    )
+    for resource in ("connections", "sockets", "tasks", "timers", "listeners", "fds", "heap", "rss", "wakeups"):
+        assert f"  {resource}" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,94 @@
+"""Two runs against each other: what is new, gone, worse or better, beyond what noise explains. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.model import Finding, Growth, RunResult
+from harness.words import amount
+
+Kind = Literal["new", "worse", "same", "better", "gone"]
+
+_SAME = 0.05
+"""Share of a rate that two runs may differ by and be the same, where both are exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One leak in two runs."""
+
+    kind: Kind
+    finding: Finding
+    """As the later run has it; the earlier one's when it is gone."""
+    before: float | None
+    """Growth a call in the earlier run."""
+    after: float | None
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether it should fail a build."""
+        return self.kind in ("new", "worse")
+
+    def __str__(self) -> str:
+        resource = self.finding.resource
+
+        def said(value: float | None) -> str:
+            return "none" if value is None else amount(resource, value, sign=True)
+
+        where = str(self.finding.site) if self.finding.site is not None else self.finding.detail or "line not known"
+        return f"{self.kind:6}  {resource}  {said(self.before)} -> {said(self.after)} a call  {where}"
+
+
+def compare(before: RunResult, after: RunResult) -> tuple[Difference, ...]:
+    """The differences, regressions first. A leak is the same one when it is of one resource and from one function, or
+    from a line of the same text: code that moves does not make a new one."""
+    left = list(before.findings)
+    differences = []
+    for finding in after.findings:
+        old = _match(finding, left)
+        if old is None:
+            differences.append(Difference("new", finding, None, finding.per_cycle))
+            continue
+        left.remove(old)
+        differences.append(Difference(_change(old, finding), finding, old.per_cycle, finding.per_cycle))
+    differences += [Difference("gone", finding, finding.per_cycle, None) for finding in left]
+    order: Sequence[Kind] = ("new", "worse", "same", "better", "gone")
+    return tuple(sorted(differences, key=lambda d: order.index(d.kind)))
+
+
+def _match(finding: Finding, among: Sequence[Finding]) -> Finding | None:
+    alike = [f for f in among if f.resource == finding.resource]
+    for same in (_function, _line):
+        found = next((f for f in alike if same(f) == same(finding)), None)
+        if found is not None:
+            return found
+    return None
+
+
+def _function(finding: Finding) -> tuple[str, str]:
+    site = finding.site
+    return (site.file, site.function) if site is not None else ("", finding.detail)
+
+
+def _line(finding: Finding) -> str:
+    site = finding.site
+    return site.text if site is not None and site.text else f"{id(finding)}"
+
+
+def _change(old: Finding, new: Finding) -> Kind:
+    low, high = _interval(old)
+    if _interval(new)[0] > high:
+        return "worse"
+    return "better" if _interval(new)[1] < low else "same"
+
+
+def _interval(finding: Finding) -> tuple[float, float]:
+    """The finding's growth with its interval, a little wider: two runs are never quite alike."""
+    rate, growth = finding.per_cycle, finding.growth
+    low = high = rate
+    if isinstance(growth, Growth) and growth.per_cycle:
+        share = rate / growth.per_cycle
+        low, high = share * growth.low, share * growth.high
+    return min(low, rate * (1 - _SAME)), max(high, rate * (1 + _SAME))

@@ -1,0 +1,97 @@
+"""Runs that have been: their results read back from their journals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness import verdict
+from harness.errors import UsageError
+from harness.journal import FILE_NAME
+from harness.model import CallStats, Companion, Finding, Frame, Growth, Level, RunResult, Sample, Site
+
+
+def load(path: Path) -> RunResult:
+    """The result of a run from its folder or its journal, or from a baseline.
+
+    Of a run that did not come to its end it is what the samples so far tell. Raises UsageError.
+    """
+    file = path / FILE_NAME if path.is_dir() else path
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: expected a run's folder or a baseline; cannot be read: {error}") from None
+    records: list[dict[str, Any]] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            if number == len(text.splitlines()) and records:
+                break  # the run was cut off as it wrote
+            raise UsageError(f"{file}:{number}: expected a record in JSON, found {line[:60]!r}") from None
+        if not isinstance(record, dict):
+            raise UsageError(f"{file}:{number}: expected a record, found {line[:60]!r}")
+        records.append(record)
+    try:
+        return _result(records, path)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{file}: not a run of this version: {type(error).__name__}: {error}") from None
+
+
+def _result(records: list[dict[str, Any]], path: Path) -> RunResult:
+    done = next((r for r in reversed(records) if r.get("kind") == "result"), None)
+    if done is not None:
+        return from_json(done)
+    first = next((r for r in records if r.get("kind") == "run"), None)
+    if first is None:
+        raise KeyError("no record of a run's beginning")
+    samples = tuple(Sample(r["cycles"], 0.0, r["values"]) for r in records if r.get("kind") == "sample")
+    failed = next((r["error"] for r in records if r.get("kind") == "failed"), "it was cut off")
+    return RunResult(
+        sut=first["settings"].get("name") or first["settings"]["sut"].split(" ")[0],
+        scenario=first["scenario"]["name"],
+        state="inconclusive",
+        calls=CallStats(samples[-1].cycles if samples else 0, samples[-1].cycles if samples else 0),
+        seconds=0.0,
+        growths=verdict.judge(samples),
+        findings=(),
+        samples=samples,
+        notes=(f"the run did not come to its end: {failed}",),
+        directory=str(path),
+    )
+
+
+def from_json(data: Mapping[str, Any]) -> RunResult:
+    """What `RunResult.to_json` gave. Raises KeyError, TypeError for something else."""
+    return RunResult(
+        sut=data["sut"],
+        scenario=data["scenario"],
+        state=data["state"],
+        calls=CallStats(**data["calls"]),
+        seconds=data["seconds"],
+        growths=tuple(Growth(**g) for g in data["growths"]),
+        findings=tuple(_finding(f) for f in data["findings"]),
+        samples=tuple(Sample(**s) for s in data.get("samples", ())),
+        levels=tuple(Level(**level) for level in data.get("levels", ())),
+        allowed=tuple((_finding(f), str(why)) for f, why in data.get("allowed", ())),
+        unmeasured=dict(data.get("unmeasured", {})),
+        notes=tuple(data.get("notes", ())),
+        directory=data.get("directory", ""),
+    )
+
+
+def _finding(data: Mapping[str, Any]) -> Finding:
+    growth = data["growth"]
+    return Finding(
+        resource=data["resource"],
+        per_cycle=data["per_cycle"],
+        growth=Level(**growth) if "limit" in growth else Growth(**growth),
+        sites=tuple(Site(**site) for site in data["sites"]),
+        companions=tuple(Companion(**companion) for companion in data["companions"]),
+        stack=tuple(Frame(**frame) for frame in data["stack"]),
+        detail=data.get("detail", ""),
+        kept_in=tuple(data.get("kept_in", ())),
+        types=tuple(data.get("types", ())),
+    )
