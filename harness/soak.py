@@ -241,11 +241,13 @@ class _Run:
         await self._measure(settings.cycles, counted_from)
         growths = self._judge(last=False)
         for _ in range(_MOST_EXTENSIONS):
-            if all(g.state != "inconclusive" for g in growths) or len(self._samples) < verdict.MIN_SAMPLES:
+            if len(self._samples) < verdict.MIN_SAMPLES or any(g.state == "leaking" for g in growths):
+                break  # what is certain is enough to fail: the rest goes with it, or is found once that is mended
+            if all(g.state != "inconclusive" for g in growths):
                 break
             self._observer.phase("more calls, to be sure")
             await self._measure(settings.cycles, counted_from)
-            growths = self._judge()
+        growths = self._judge()
         growths = await self._settle(growths)
         self._observer.phase("looking at it idle")
         levels = await self._checks.judge(peak=settings.peak)

@@ -7,7 +7,9 @@ A leak must be
 
 1. a trend (p below `ALPHA`),
 2. whose slope lies above the noise floor with its whole interval,
-3. and which goes on: the second half of the run grows at least half as fast as the whole.
+3. and which goes on: the second half and the last third of the run grow at least half as fast as the whole.
+
+A counter that lies on a line is judged at once; growth that is not so even, by twice as many calls.
 
 Growth that fails only the third is warm-up, or a cache that fills.
 """
@@ -38,11 +40,12 @@ CONFIDENCE = 0.99
 
 _Z_CONFIDENCE = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
-FLOOR = 0.02
+FLOOR = 0.05
 """Growth per call below which a count is still."""
 
 FLOORS: Mapping[Resource, float] = {
     **dict.fromkeys(RESOURCES, FLOOR),
+    "objects": 0.5,
     "heap": 64.0,
     "rss": 16.0 * 1024,
 }
@@ -68,7 +71,7 @@ def judge(
 ) -> tuple[Growth, ...]:
     """The growth of every resource that all `samples` have, in the order of RESOURCES, gauges last.
 
-    `last` says that there will be no more samples: without it, what looks a little like a trend is inconclusive.
+    `last` says that there will be no more samples: without it, what is not certain yet is inconclusive.
     """
     cycles = np.array([s.cycles for s in samples], dtype=np.float64)
     growths = []
@@ -96,12 +99,16 @@ def growth(resource: Resource, cycles: Floats, values: Floats, floor: float, *, 
         return result("inconclusive", "it may grow, and more calls are needed to tell from noise")
     if slope <= floor or chance > ALPHA:
         return result("clean")
-    half = number // 2
-    late_slope, _, late_high = theil_sen(cycles[half:], values[half:])
-    if late_slope >= slope / 2:
-        if low > floor:
-            return result("leaking")
-        return result("inconclusive", "it grows, and more calls are needed to tell from noise")
+    # A cache that has filled, or a swing that has turned, is flat at the end, however steep the whole is.
+    late_slope, _, late_high = theil_sen(cycles[number // 2 :], values[number // 2 :])
+    last_slope, _, _ = theil_sen(cycles[-max(3, number // 3) :], values[-max(3, number // 3) :])
+    if min(late_slope, last_slope) >= slope / 2:
+        if low <= floor:
+            return result("inconclusive", "it grows, and more calls are needed to tell from noise")
+        found = result("leaking")
+        if last or found.exact:
+            return found
+        return result("inconclusive", "it grows, though not evenly: as many calls again will tell if that goes on")
     if late_slope <= floor or late_high <= slope / 2:
         return result("clean", "grew at first, then stopped: warm-up")
     return result("inconclusive", "its growth fades; more calls would tell if it stops")

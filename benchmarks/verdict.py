@@ -1,0 +1,209 @@
+"""Error rates of the verdict on simulated runs: `python benchmarks/verdict.py [--traces N]`.
+
+Clean traces of six kinds of noise, at the amplitude that each counter has on the sound restaurant and at three times
+that; then leaks of several sizes under all of these. For each: how often the verdict is leaking and inconclusive,
+with the upper 95 % bound of false alarms. The same traces through three simpler rules, for comparison: before and
+after, psleak's (it grew in each of the last rounds) and CPython refleak's (it grew in each of three rounds).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import platform
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.model import BYTES, Resource
+from harness.verdict import FLOORS, growth
+
+Floats = NDArray[np.float64]
+Noise = Callable[[np.random.Generator, Floats, float], Floats]
+
+BATCH, CALLS = 8, 96
+AMPLITUDE: Mapping[Resource, float] = {
+    "timers": 3.0,
+    "sockets": 2.0,
+    "objects": 600.0,
+    "heap": 60_000.0,
+    "rss": 90_000.0,
+}
+"""Largest deviation of each from its median on the sound restaurant (three runs of 96 calls, 8 at a time)."""
+
+LEAKS: tuple[tuple[Resource, float], ...] = (
+    ("timers", 0.1),
+    ("timers", 1.0),
+    ("objects", 3.0),
+    ("heap", 100.0),
+    ("heap", 1024.0),
+    ("heap", 10_240.0),
+    ("rss", 16_384.0),
+    ("rss", 65_536.0),
+)
+
+
+def white(random: np.random.Generator, cycles: Floats, size: float) -> Floats:
+    return random.uniform(-size, size, len(cycles))
+
+
+def sawtooth(random: np.random.Generator, cycles: Floats, size: float) -> Floats:
+    """Garbage that grows until a collection takes it."""
+    period = random.uniform(20, 60)
+    return np.asarray(size * (((cycles + random.uniform(0, period)) % period) / period))
+
+
+def warm_up(random: np.random.Generator, cycles: Floats, size: float) -> Floats:
+    """Growth that fades."""
+    return np.asarray(3 * size * (1 - np.exp(-cycles / random.uniform(5, 30))) + white(random, cycles, size / 10))
+
+
+def cache(random: np.random.Generator, cycles: Floats, size: float) -> Floats:
+    """Growth with each call up to a bound that lies inside the run."""
+    full_after = random.uniform(10, 0.75 * CALLS)
+    return np.asarray(3 * size * np.minimum(cycles / full_after, 1.0) + white(random, cycles, size / 10))
+
+
+def steps(random: np.random.Generator, cycles: Floats, size: float) -> Floats:
+    """An allocator that takes a page more, or gives one back, now and then."""
+    jumps = random.choice([-1.0, 1.0], len(cycles)) * (random.random(len(cycles)) < 0.1)
+    return np.asarray(size * np.clip(np.cumsum(jumps), -1, 1))
+
+
+def drift(random: np.random.Generator, cycles: Floats, size: float) -> Floats:
+    """A slow swing, of which the run sees one to three periods."""
+    period = CALLS / random.uniform(1, 3)
+    swing = np.sin(2 * math.pi * (cycles / period + random.random()))
+    return np.asarray(size * swing + white(random, cycles, size / 10))
+
+
+NOISES: Mapping[str, Noise] = {
+    "white": white,
+    "sawtooth": sawtooth,
+    "warm-up": warm_up,
+    "cache": cache,
+    "steps": steps,
+    "drift": drift,
+}
+
+
+def still(_random: np.random.Generator, cycles: Floats, _size: float) -> Floats:
+    return np.zeros(len(cycles))
+
+
+@dataclass
+class Rates:
+    """How a rule judged some traces."""
+
+    number: int
+    leaking: int
+    inconclusive: int
+    calls: float = 0.0
+
+    def text(self, *, alarm: bool) -> str:
+        """The rate that matters, with its upper or lower 95 % bound."""
+        share = self.leaking / self.number
+        if alarm:
+            bound = upper(self.leaking, self.number)
+            return f"{self.leaking} of {self.number:,} (< {100 * bound:.2f} %), unsure {self.inconclusive}"
+        return f"{100 * share:.1f} %, unsure {100 * self.inconclusive / self.number:.1f} %, {self.calls:.0f} calls"
+
+
+def upper(hits: int, number: int) -> float:
+    """Upper 95 % bound of a rate (Wilson)."""
+    z, p = 1.645, hits / number
+    centre = p + z * z / (2 * number)
+    return min(
+        1.0, (centre + z * math.sqrt(p * (1 - p) / number + z * z / (4 * number * number))) / (1 + z * z / number)
+    )
+
+
+def trace(
+    random: np.random.Generator, noise: Noise, size: float, leak: float, resource: Resource, calls: int
+) -> tuple[Floats, Floats]:
+    cycles = np.arange(0, calls + 1, BATCH, dtype=np.float64)
+    values = 1e6 + noise(random, cycles, size) + leak * cycles
+    return cycles, values if resource in BYTES else np.floor(values)
+
+
+def judged(
+    random: np.random.Generator, noise: Noise, size: float, leak: float, resource: Resource
+) -> tuple[str, int]:
+    """The verdict as a run comes to it: once more as many calls when it is unsure. (state, calls needed)"""
+    cycles, values = trace(random, noise, size, leak, resource, 2 * CALLS)
+    half = len(cycles) // 2 + 1
+    first = growth(resource, cycles[:half], values[:half], FLOORS[resource], last=False).state
+    if first != "inconclusive":
+        return first, CALLS
+    return growth(resource, cycles, values, FLOORS[resource]).state, 2 * CALLS
+
+
+def rates(noise: Noise, size: float, leak: float, resource: Resource, number: int) -> Rates:
+    random = np.random.default_rng(20261124)
+    states = [judged(random, noise, size, leak, resource) for _ in range(number)]
+    counted = Counter(state for state, _ in states)
+    return Rates(number, counted["leaking"], counted["inconclusive"], float(np.mean([calls for _, calls in states])))
+
+
+def rule_before_after(values: Floats, floor: float, cycles: Floats) -> bool:
+    return bool(values[-1] - values[0] > floor * (cycles[-1] - cycles[0]))
+
+
+def rule_last_rounds(values: Floats, floor: float, cycles: Floats) -> bool:
+    """psleak: memory grew in each of its rounds (here the last five)."""
+    return bool(np.all(np.diff(values[-6:]) > 0))
+
+
+def rule_refleak(values: Floats, floor: float, cycles: Floats) -> bool:
+    """CPython's refleak: after warm-up, it grew in each of three rounds."""
+    return bool(np.all(np.diff(values[-4:]) >= 1))
+
+
+RULES = {"before/after": rule_before_after, "psleak's": rule_last_rounds, "refleak's": rule_refleak}
+
+
+def by_rule(
+    rule: Callable[[Floats, float, Floats], bool], noise: Noise, size: float, leak: float, r: Resource, n: int
+) -> str:
+    random = np.random.default_rng(20261124)
+    hits = 0
+    for _ in range(n):
+        cycles, values = trace(random, noise, size, leak, r, CALLS)
+        hits += rule(values, FLOORS[r], cycles)
+    return f"{100 * hits / n:.1f} %"
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--traces", type=int, default=10_000)
+    number = parser.parse_args().traces
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {number:,} traces each\n"
+    )
+    print(f"False alarms on clean traces of {CALLS} calls ({2 * CALLS} when unsure)\n")
+    print(
+        f"| counter | noise | at its amplitude | at three times | {' | '.join(RULES)} |\n|---|---|---|---|---|---|---|"
+    )
+    for resource, size in AMPLITUDE.items():
+        for name, noise in NOISES.items():
+            cells = [rates(noise, times * size, 0.0, resource, number).text(alarm=True) for times in (1, 3)]
+            cells += [by_rule(rule, noise, size, 0.0, resource, min(number, 1000)) for rule in RULES.values()]
+            print(f"| {resource} | {name} | {' | '.join(cells)} |", flush=True)
+    print(
+        "\nLeaks found\n\n| leak a call | noise | found | before/after | psleak's | refleak's |\n|---|---|---|---|---|---|"
+    )
+    for resource, leak in LEAKS:
+        for name, noise in {"none": still, **NOISES}.items():
+            few = max(100, number // 10)
+            cells = [rates(noise, AMPLITUDE[resource], leak, resource, few).text(alarm=False)]
+            cells += [by_rule(rule, noise, AMPLITUDE[resource], leak, resource, few) for rule in RULES.values()]
+            print(f"| {resource} {leak:,g} | {name} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
