@@ -186,17 +186,14 @@ def main() -> None:
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {number:,} traces each\n"
     )
     print(f"False alarms on clean traces of {CALLS} calls ({2 * CALLS} when unsure)\n")
-    print(
-        f"| counter | noise | at its amplitude | at three times | {' | '.join(RULES)} |\n|---|---|---|---|---|---|---|"
-    )
+    rules = " | ".join(RULES)
+    print(f"| counter | noise | at its amplitude | at three times | {rules} |\n|---|---|---|---|---|---|---|")
     for resource, size in AMPLITUDE.items():
         for name, noise in NOISES.items():
             cells = [rates(noise, times * size, 0.0, resource, number).text(alarm=True) for times in (1, 3)]
             cells += [by_rule(rule, noise, size, 0.0, resource, min(number, 1000)) for rule in RULES.values()]
             print(f"| {resource} | {name} | {' | '.join(cells)} |", flush=True)
-    print(
-        "\nLeaks found\n\n| leak a call | noise | found | before/after | psleak's | refleak's |\n|---|---|---|---|---|---|"
-    )
+    print(f"\nLeaks found\n\n| leak a call | noise | found | {rules} |\n|---|---|---|---|---|---|")
     for resource, leak in LEAKS:
         for name, noise in {"none": still, **NOISES}.items():
             few = max(100, number // 10)
