@@ -16,10 +16,23 @@ if TYPE_CHECKING:
     from fakes.background import Background
     from fakes.ledger import Ledger
     from harness.fakes import Fakes, Placed
+    from harness.in_process import NoGrowth
     from harness.model import RunResult
     from scenarios import Scenario
 
 _MARK = "soak"
+
+
+def no_growth(cycles: int = 96, *, warmup: int = 16) -> NoGrowth:
+    """For any coroutine, in the test's own process: fails when what the loop's body leaves behind grows.
+
+    `async with no_growth(cycles=200) as each: async for _ in each: await work()`
+    """
+    from harness.in_process import NoGrowth
+
+    return NoGrowth(cycles, warmup=warmup)
+
+
 _FAKES_MARK = "fakes"
 
 

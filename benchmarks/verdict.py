@@ -33,7 +33,7 @@ AMPLITUDE: Mapping[Resource, float] = {
     "heap": 60_000.0,
     "rss": 90_000.0,
 }
-"""Largest deviation of each from its median on the sound restaurant (three runs of 96 calls, 8 at a time)."""
+"""About the largest deviation of each from its median that was seen on the sound restaurant, 8 calls at a time."""
 
 LEAKS: tuple[tuple[Resource, float], ...] = (
     ("timers", 0.1),

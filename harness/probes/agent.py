@@ -13,7 +13,7 @@ import secrets
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -157,29 +157,10 @@ class Agents:
 
     async def survey(self, cycles: int) -> Survey:
         """What was made since `watch` and lives: `cycles` is the number of calls made in between."""
-        made: dict[Resource, list[SiteCount]] = {}
-        heap: list[SiteCount] = []
-        keepers: list[Keeper] = []
-        woke: list[SiteCount] = []
-        types: Counter[str] = Counter()
+        answers = []
         for line, answer in await self._ask_all("sites"):
-            if line.language == "Node":
-                answer = await self._with_snapshots(line, answer)
-            for resource in WATCHED:
-                rows = answer["resources"].get(resource, [])
-                made.setdefault(resource, []).extend(_site_count(row, "held_bytes") for row in rows)
-            heap += [_site_count(row, "bytes") for row in answer["heap"]]
-            woke += [_site_count(row, "held_bytes") for row in answer.get("woke", [])]
-            types.update({str(row["type"]): int(row["count"]) for row in answer.get("types", [])})
-            keepers += [Keeper(str(k["owner"]), int(k["grown"]) / cycles, k["code"]) for k in answer["containers"]]
-        return Survey(
-            cycles,
-            {name: tuple(rows) for name, rows in made.items()},
-            tuple(heap),
-            tuple(keepers),
-            tuple(woke),
-            {name: number / cycles for name, number in types.most_common() if number >= OFTEN * cycles},
-        )
+            answers.append(await self._with_snapshots(line, answer) if line.language == "Node" else answer)
+        return survey_of(answers, cycles)
 
     async def watch_errors(self) -> None:
         """Have the agents that can note where exceptions are caught, until `errors`."""
@@ -252,6 +233,32 @@ class Agents:
         if not isinstance(result, dict):
             raise AgentError("its answer has no result")
         return result
+
+
+def survey_of(answers: Iterable[dict[str, Any]], cycles: int) -> Survey:
+    """What the agents' answers to `sites` say together of `cycles` calls."""
+    made: dict[Resource, list[SiteCount]] = {}
+    heap: list[SiteCount] = []
+    keepers: list[Keeper] = []
+    woke: list[SiteCount] = []
+    types: Counter[str] = Counter()
+    for answer in answers:
+        for resource in WATCHED:
+            rows = answer["resources"].get(resource, [])
+            made.setdefault(resource, []).extend(_site_count(row, "held_bytes") for row in rows)
+        heap += [_site_count(row, "bytes") for row in answer["heap"]]
+        woke += [_site_count(row, "held_bytes") for row in answer.get("woke", [])]
+        types.update({str(row["type"]): int(row["count"]) for row in answer.get("types", [])})
+        grown = answer.get("containers", [])
+        keepers += [Keeper(str(k["owner"]), int(k["grown"]) / cycles, k["code"]) for k in grown]
+    return Survey(
+        cycles,
+        {name: tuple(rows) for name, rows in made.items()},
+        tuple(heap),
+        tuple(keepers),
+        tuple(woke),
+        {name: number / cycles for name, number in types.most_common() if number >= OFTEN * cycles},
+    )
 
 
 def _frames(row: dict[str, Any]) -> tuple[Frame, ...]:
