@@ -13,8 +13,11 @@ NODE := tests/suts/node/node_modules/.installed restaurant_node/node_modules/.in
 demo: $(INSTALLED)
 	$(BIN)/leakline soak
 
+# Two at a time: much of a soak is waiting, and two cores are enough for two.
+WORKERS ?= 2
+
 test: check $(SUTS) $(if $(shell command -v npm),$(NODE))
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -153,5 +153,6 @@ class Checks:
         await self._agents.watch_errors()
         for _ in range(_CALLS_WITH_ERRORS):
             await self._calls.alive(self._calls.one())
+        await self._calls.alive(asyncio.sleep(_IDLE_S))  # between two tries nothing is unanswered either
         await self._counters.quiet()
         return await self._calls.alive(self._agents.errors())
