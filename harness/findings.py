@@ -117,6 +117,15 @@ def needs_deep_watch(growths: Sequence[Growth], survey: Survey) -> bool:
     return "objects" in leaking and leaking.keys() <= MEMORY
 
 
+def needs_native_watch(growths: Sequence[Growth], survey: Survey, deep: Survey) -> bool:
+    """Whether the heap grows by more than any line of Python's allocates, so that C code must be traced."""
+    heap = next((g for g in growths if g.resource == "heap" and g.state == "leaking"), None)
+    if heap is None:
+        return False
+    often = sum(row.size_bytes for row in deep.heap if row.count >= OFTEN * deep.cycles) / deep.cycles
+    return _is_unexplained(heap.per_cycle - survey.held_per_cycle - often, heap)
+
+
 def build(
     growths: Sequence[Growth], survey: Survey | None, root: Path, deep: Survey | None = None, kinds: str = ""
 ) -> tuple[Finding, ...]:

@@ -11,5 +11,8 @@ NODE_AGENT = Path(__file__).with_name("node") / "preload.cjs"
 ADDRESS_VARIABLE = "LEAKLINE_AGENT"
 """Environment variable with the path of the harness's Unix socket; the agents do nothing without it."""
 
+LEND_VARIABLE = "LEAKLINE_LEND"
+"""Environment variable with a folder that holds memray and nothing else, for a Python SUT without it."""
+
 CODE_VARIABLE = "LEAKLINE_CODE"
 """Environment variable with directories (os.pathsep between) whose lines count as the user's own."""

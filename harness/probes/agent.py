@@ -15,11 +15,12 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from harness.agents import ADDRESS_VARIABLE, CODE_VARIABLE, NODE_AGENT, PYTHON_AGENT_DIR
+from harness.agents import ADDRESS_VARIABLE, CODE_VARIABLE, LEND_VARIABLE, NODE_AGENT, PYTHON_AGENT_DIR
 from harness.findings import OFTEN, Caught, Keeper, SiteCount, Survey
 from harness.model import Frame, Resource
 from harness.probes import v8
@@ -61,6 +62,10 @@ class AgentError(Exception):
     """An agent answered with an error, with nonsense, or not at all."""
 
 
+class SilentAgentError(AgentError):
+    """It did not answer."""
+
+
 class Agents:
     """All agents of one SUT. Use as an async context manager around the SUT's life."""
 
@@ -87,10 +92,22 @@ class Agents:
                 [f"--require={json.dumps(str(NODE_AGENT))}", base.get("NODE_OPTIONS", "")]
             ).strip(),
             ADDRESS_VARIABLE: self.address,
+            **self._lend(),
             CODE_VARIABLE: os.pathsep.join(str(path) for path in code),
             # What glibc's per-thread caches keep would count as in use, and fills slowly: up to 200 KB a thread.
             "GLIBC_TUNABLES": ":".join(["glibc.malloc.tcache_count=0", *filter(None, [base.get("GLIBC_TUNABLES")])]),
         }
+
+    def _lend(self) -> dict[str, str]:
+        """memray for a SUT that has none: ours alone, not what else is installed beside it."""
+        spec = find_spec("memray")
+        if spec is None or not spec.submodule_search_locations:
+            return {}
+        folder = self._directory / "lent"
+        if self._directory.is_dir() and not folder.exists():
+            folder.mkdir()
+            (folder / "memray").symlink_to(next(iter(spec.submodule_search_locations)))
+        return {LEND_VARIABLE: str(folder)}
 
     async def __aenter__(self) -> Self:
         self._directory.mkdir(mode=0o700)
@@ -148,6 +165,11 @@ class Agents:
                 totals[resource] = float(sum(values))
         return totals
 
+    async def watch_native(self) -> bool:
+        """Have the Python agents trace what C code allocates, until `survey`; whether memray could."""
+        answers = await self._ask_all("watch", of="Python", optional=True, native=True, folder=str(self._directory))
+        return bool(answers)
+
     async def watch(self, *, deep: bool = False) -> None:
         """Have the agents note where things are made, until `survey`.
 
@@ -155,10 +177,10 @@ class Agents:
         """
         await self._ask_all("watch", deep=deep, folder=str(self._directory))
 
-    async def survey(self, cycles: int) -> Survey:
+    async def survey(self, cycles: int, of: Language | None = None) -> Survey:
         """What was made since `watch` and lives: `cycles` is the number of calls made in between."""
         answers = []
-        for line, answer in await self._ask_all("sites"):
+        for line, answer in await self._ask_all("sites", of=of):
             answers.append(await self._with_snapshots(line, answer) if line.language == "Node" else answer)
         return survey_of(answers, cycles)
 
@@ -195,11 +217,11 @@ class Agents:
         self._lines[pid] = _Line(pid, language, reader, writer)
 
     async def _ask_all(
-        self, command: str, *, of: Language | None = None, **options: object
+        self, command: str, *, of: Language | None = None, optional: bool = False, **options: object
     ) -> list[tuple[_Line, dict[str, Any]]]:
         """The answers of all agents, or of those of one language.
 
-        One whose process has ended is forgotten, one that fails is dropped.
+        One whose process has ended is forgotten, one that fails is dropped, unless what is asked is `optional`.
         """
         answers = []
         for line in tuple(self._lines.values()):
@@ -210,6 +232,8 @@ class Agents:
             except (ConnectionError, asyncio.IncompleteReadError):
                 self._lines.pop(line.pid, None)  # the process has ended
             except AgentError as error:
+                if optional and not isinstance(error, SilentAgentError):
+                    continue
                 self._lines.pop(line.pid, None)
                 line.writer.close()
                 self.problems.append(f"the agent in process {line.pid} stepped aside at '{command}': {error}")
@@ -222,7 +246,7 @@ class Agents:
                 await line.writer.drain()
                 raw = await line.reader.readuntil(b"\n")
         except TimeoutError:
-            raise AgentError(f"no answer in {_ANSWER_S:g} s") from None
+            raise SilentAgentError(f"no answer in {_ANSWER_S:g} s") from None
         try:
             answer = json.loads(raw)
         except ValueError:

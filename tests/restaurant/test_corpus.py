@@ -28,7 +28,7 @@ CORPUS: dict[str, dict[str, set[str]]] = {
     "refused_calls": {"sockets": {"Bridge._refuse"}, "tasks": {"Bridge._refuse"}},
     # The connection was opened by the request before, and taken over from the pool.
     "unawaited_close": {"heap": {"ChatAgent.first_words"}, "sockets": {"OrderReader._ask", "ChatAgent.first_words"}},
-    "native_buffers": {"heap": set()},
+    "native_buffers": {"heap": {"NativeBuffer.__init__"}},
 }
 TWO_FINDINGS = {"duplicate_clients", "unawaited_close"}
 """What opens a connection in one function and keeps memory in another is told as two."""

@@ -22,6 +22,7 @@ class Commands:
         self._froze = False
         self._sizes = {}
         self._swallowed = None
+        self._native = None
 
     def run(self, asked):
         """Do one command, on the event loop's own thread where there is one: nothing moves meanwhile."""
@@ -44,13 +45,19 @@ class Commands:
             self._own_trace = True
         return {"traced": traced}
 
-    def watch(self, deep=False, folder=None):
+    def watch(self, deep=False, native=False, folder=None):
         """Begin to note where things are made, and trace memory anew.
 
         `deep` traces enough frames of each allocation to name the user's line behind a library's. It makes a
         server ten times slower (CPython decodes a line table for every frame), so it is for a few slow calls.
-        `folder` is for agents that write files.
+        `native` has memray note what C code allocates too; it writes to `folder`. Raises ImportError without memray.
         """
+        if native:
+            from leakline_agent.native import NativeTrace
+
+            census.settle()
+            self._native = NativeTrace(folder)
+            return {}
         if self._own_trace:
             tracemalloc.stop()
         census.settle()
@@ -67,6 +74,10 @@ class Commands:
 
     def sites(self):
         """What was made since `watch` and still lives, by the place that made it; ends the watch."""
+        if self._native is not None:
+            native, self._native = self._native, None
+            census.settle()
+            return {"resources": {}, "heap": native.stop()}
         recorder, self._recorder = self._recorder, None
         if recorder is None:
             raise RuntimeError("'sites' was asked for without 'watch'")
@@ -97,6 +108,9 @@ class Commands:
         if self._swallowed is not None:
             self._swallowed.uninstall()
             self._swallowed = None
+        if self._native is not None:
+            self._native.stop()
+            self._native = None
         if self._recorder is not None:
             self._recorder.uninstall()
             self._recorder = None

@@ -79,6 +79,16 @@ def stack(frame):
     return tuple(found)
 
 
+def up_to_loop(frames):
+    """(function, file, line) frames, innermost first, up to the event loop."""
+    found = []
+    for function, file, line in frames:
+        if function in _LOOP_FUNCTIONS and file.endswith(_LOOP_FILES):
+            break
+        found.append((function, file, line))
+    return tuple(found)
+
+
 def suspended(coroutine):
     """Where a coroutine waits: the frames of what it awaits, innermost first, as `stack` gives them."""
     found = []
