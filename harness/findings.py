@@ -343,8 +343,10 @@ def _with_heap(
         charged.append(replace(finding, companions=(*finding.companions, *more)))
     if not _is_unexplained(left, heap):
         return charged
-    if charged and sum(sizes.values()) < _UNEXPLAINED * left:
-        # No line allocates it with every call: native memory that goes with what leaks, such as a TLS context's.
+    is_users = any(f.kind == "user" for stack in stacks.values() for f in stack)
+    if charged and (not is_users or sum(sizes.values()) < _UNEXPLAINED * left):
+        # No line of the user's allocates it with every call: it goes with what leaks, such as a TLS context's memory
+        # or what a library notes of each listener.
         return _beside_most_heap(charged, Companion("heap", left, "same rate"))
     memory = _of_memory(heap, left, sizes, stacks)
     if len(charged) == 1 and not charged[0].sites:

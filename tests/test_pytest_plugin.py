@@ -123,6 +123,10 @@ def test_the_fakes_serve_a_test_of_an_sdk_user_and_of_a_server(pytester: pytest.
                 server.wait()
             assert placed.failure == ""
             assert placed.heard_s > 0.5
+            for _ in range(100):  # the fake may learn of its end a moment later
+                if fake_openai.ledger().ended("realtime"):
+                    break
+                time.sleep(0.05)
             (session,) = fake_openai.ledger().ended("realtime")
             assert session.call.startswith("CA")
             assert session.received_bytes > 1000

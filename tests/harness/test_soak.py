@@ -71,6 +71,7 @@ def test_other_things_that_stay_are_counted_and_told_by_kind(
     bridge: Bridge, leak: str, resource: str, line: str, detail: str
 ) -> None:
     result = run(bridge(leak, settle=0.5, cycles=24))
+    assert len(result.findings) == 1, result.in_full()
     (found,) = result.findings
     assert (str(found.resource), found.per_cycle) == (resource, 1.0), result.in_full()
     assert (found.site.line if found.site is not None else 0) == (line_of(line) if line else 0), result.in_full()
@@ -97,8 +98,8 @@ def test_a_server_that_leaks_nothing_is_clean(bridge: Bridge) -> None:
     result = run(bridge("none"))
     assert (result.state, result.exit_code, result.findings) == ("clean", 0, ()), result.in_full()
     assert {g.resource for g in result.growths} == {
-        *("connections", "sockets", "tasks", "threads", "timers", "listeners", "fds", "children", "objects"),
-        *("heap", "rss"),
+        *("connections", "sockets", "tasks", "threads", "timers", "listeners", "fds", "children"),
+        *("async_generators", "temp_files", "garbage", "objects", "heap", "rss"),
     }
     assert result.unmeasured == {}
 
@@ -149,7 +150,9 @@ def test_a_server_without_an_agent_is_judged_from_outside(bridge: Bridge) -> Non
     result = run(replace(settings, sut=f"{python} -E {script}"))
     (found,) = result.findings
     assert (found.resource, found.per_cycle, found.site) == ("connections", 1.0, None)
-    assert set(result.unmeasured) == {"heap", "objects", "timers", "tasks", "listeners"}
+    assert set(result.unmeasured) == {
+        *("heap", "objects", "timers", "tasks", "listeners", "async_generators", "garbage")
+    }
 
 
 def test_a_taken_port_is_refused_before_anything_starts(bridge: Bridge, tmp_path: Path) -> None:
