@@ -17,6 +17,7 @@ from harness.counters import Counters
 from harness.model import Finding, Frame, Level
 from harness.probes import process
 from harness.probes.agent import Agents
+from harness.survey import OFTEN, Caught, SiteCount
 from harness.sut import Sut
 from scenarios.scenario import Scenario, ScenarioError
 
@@ -121,7 +122,7 @@ class Checks:
                 return [heap[0].stack]
         return []
 
-    async def _held_late(self, *, deep: bool) -> list[findings.SiteCount]:
+    async def _held_late(self, *, deep: bool) -> list[SiteCount]:
         long_call = self._scenario.stretched(levels.STRETCH)
         await self._agents.watch(deep=deep)
         call = asyncio.ensure_future(self._calls.one(long_call))
@@ -146,10 +147,10 @@ class Checks:
         return [
             caught.frame
             for caught in with_faults
-            if caught.count >= findings.OFTEN * _CALLS_WITH_ERRORS and (caught.frame, caught.type) not in usual
+            if caught.count >= OFTEN * _CALLS_WITH_ERRORS and (caught.frame, caught.type) not in usual
         ]
 
-    async def _caught(self) -> tuple[findings.Caught, ...]:
+    async def _caught(self) -> tuple[Caught, ...]:
         await self._agents.watch_errors()
         for _ in range(_CALLS_WITH_ERRORS):
             await self._calls.alive(self._calls.one())

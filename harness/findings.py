@@ -13,9 +13,10 @@ from itertools import count
 from pathlib import Path
 from typing import Literal
 
-from harness.model import MEMORY, RESOURCES, Companion, Finding, Frame, FrameKind, Growth, How, Resource, Site
+from harness.model import MEMORY, RESOURCES, Companion, Finding, Frame, Growth, How, Resource, Site
 from harness.resources import rank
 from harness.source import function_at, line_text
+from harness.survey import OFTEN, Survey
 from harness.verdict import FLOORS
 
 _RARE = 0.2
@@ -26,62 +27,10 @@ _UNEXPLAINED = 0.3
 _WAITING: tuple[Resource, ...] = ("promises", "async_generators")
 """What waits: beside another leak it waits for that."""
 
-OFTEN = 0.8
-"""An allocation site with fewer survivors a call than this is no leak of each call."""
 _MOST_KEEPERS = 3
 _MOST_TYPES = 4
 _MOST_TIMES = 4.5
 _MOST_HEAP_SITES = 5
-
-
-@dataclass(frozen=True, slots=True)
-class SiteCount:
-    """So many survivors of a watch that one place made."""
-
-    stack: tuple[Frame, ...]
-    count: int
-    size_bytes: int
-    """What they hold; of an allocation, what was allocated."""
-
-
-@dataclass(frozen=True, slots=True)
-class Keeper:
-    """A container of before a watch that grew in it."""
-
-    owner: str
-    """As a person would name it: `restaurant.menu.Carts._carts`."""
-    per_cycle: float
-    code: FrameKind
-    """Whose it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caught:
-    """Exceptions of one type that one line caught."""
-
-    frame: Frame
-    type: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What a watch of `cycles` calls left behind in the SUT."""
-
-    cycles: int
-    made: Mapping[Resource, tuple[SiteCount, ...]] = field(default_factory=dict)
-    heap: tuple[SiteCount, ...] = ()
-    """Allocations that nothing in `made` holds."""
-    keepers: tuple[Keeper, ...] = ()
-    woke: tuple[SiteCount, ...] = ()
-    """Where timers were set, also such as have gone off."""
-    types: Mapping[str, float] = field(default_factory=dict)
-    """{class: objects a call} of what was made and lives, the most first."""
-
-    @property
-    def held_per_cycle(self) -> float:
-        """Bytes a call that what was made holds."""
-        return sum(row.size_bytes for rows in self.made.values() for row in rows) / self.cycles
 
 
 @dataclass

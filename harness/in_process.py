@@ -19,6 +19,7 @@ from harness.agents import PYTHON_AGENT_DIR
 from harness.errors import UsageError
 from harness.model import CallStats, Growth, Resource, RunResult, Sample
 from harness.probes.agent import survey_of
+from harness.survey import Survey
 
 _BATCHES = 12
 _WATCH_CYCLES = 13
@@ -120,7 +121,7 @@ class NoGrowth:
             values["fds"] = float(sum(1 for _ in _FDS.iterdir()))
         return values
 
-    def _finish(self, survey: findings.Survey | None, deep: findings.Survey | None) -> None:
+    def _finish(self, survey: Survey | None, deep: Survey | None) -> None:
         found = findings.build(self._growths, survey, Path.cwd(), deep) if survey is not None else ()
         unsure = any(growth.state == "inconclusive" for growth in self._growths)
         self.result = RunResult(

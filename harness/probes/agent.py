@@ -21,9 +21,9 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from harness.agents import ADDRESS_VARIABLE, CODE_VARIABLE, LEND_VARIABLE, NODE_AGENT, PYTHON_AGENT_DIR
-from harness.findings import OFTEN, Caught, Keeper, SiteCount, Survey
 from harness.model import Frame, Resource
 from harness.probes import v8
+from harness.survey import OFTEN, Caught, Keeper, SiteCount, Survey
 
 Language = Literal["Python", "Node"]
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from harness import findings
-from harness.findings import Keeper, SiteCount, Survey
 from harness.model import Frame, Growth, Resource
+from harness.survey import Keeper, SiteCount, Survey
 
 ROOT = Path("/srv/app")
 LIBRARY = Frame("/venv/lib/python3.11/site-packages/websockets/client.py", 9, "connect", "library")

@@ -1,0 +1,61 @@
+"""What a watch saw in a SUT: what was made in it and lives, where, and what keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from harness.model import Frame, FrameKind, Resource
+
+OFTEN = 0.8
+"""An allocation site with fewer survivors a call than this is no leak of each call."""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteCount:
+    """So many survivors of a watch that one place made."""
+
+    stack: tuple[Frame, ...]
+    count: int
+    size_bytes: int
+    """What they hold; of an allocation, what was allocated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """A container of before a watch that grew in it."""
+
+    owner: str
+    """As a person would name it: `restaurant.menu.Carts._carts`."""
+    per_cycle: float
+    code: FrameKind
+    """Whose it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """Exceptions of one type that one line caught."""
+
+    frame: Frame
+    type: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a watch of `cycles` calls left behind in the SUT."""
+
+    cycles: int
+    made: Mapping[Resource, tuple[SiteCount, ...]] = field(default_factory=dict)
+    heap: tuple[SiteCount, ...] = ()
+    """Allocations that nothing in `made` holds."""
+    keepers: tuple[Keeper, ...] = ()
+    woke: tuple[SiteCount, ...] = ()
+    """Where timers were set, also such as have gone off."""
+    types: Mapping[str, float] = field(default_factory=dict)
+    """{class: objects a call} of what was made and lives, the most first."""
+
+    @property
+    def held_per_cycle(self) -> float:
+        """Bytes a call that what was made holds."""
+        return sum(row.size_bytes for rows in self.made.values() for row in rows) / self.cycles
