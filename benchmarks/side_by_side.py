@@ -1,6 +1,6 @@
 """leakline and four other tools on the same leaks of the restaurant: `python benchmarks/side_by_side.py [LEAK ...]`.
 
-Each of the others is used as its docs say, inside the server's process (side_by_side_tool.py), in a virtual
+Each of the others is used as its docs say, inside the server's process (others/tool.py), in a virtual
 environment of its own (`.venv-others`). Printed for each leak and tool: whether it said that there is a leak, and the
 beginning of what it said; last for the sound server, of which it should say nothing.
 """
@@ -30,7 +30,7 @@ from harness.soak import soak
 from restaurant.leaks import Leak
 
 ROOT = Path(__file__).resolve().parents[1]
-TOOL = ROOT / "benchmarks" / "side_by_side_tool.py"
+TOOL = ROOT / "benchmarks" / "others" / "tool.py"
 OTHERS = ("tracemalloc", "pyleak", "psleak", "limit_leaks")
 AT_A_TIME = 4
 LIMITS = ("4 KB", "16 KB", "64 KB", "256 KB", "1 MB", "4 MB", "16 MB")
@@ -43,7 +43,7 @@ def others_python() -> str:
     python = folder / "bin" / "python"
     if not (folder / ".installed").exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        needs = ["-r", str(ROOT / "benchmarks" / "side_by_side.txt"), "-c", str(ROOT / "constraints.txt")]
+        needs = ["-r", str(TOOL.with_name("requirements.txt")), "-c", str(ROOT / "constraints.txt")]
         server = ["cachetools", "openai", "pyee", "starlette", "uvicorn", "websockets"]
         subprocess.run([str(python), "-m", "pip", "install", "-qqq", *needs, *server], check=True)
         (folder / ".installed").touch()

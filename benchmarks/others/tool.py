@@ -1,7 +1,7 @@
-"""The restaurant inside one process with one other tool: `python side_by_side_tool.py TOOL LEAK`.
+"""The restaurant inside one process with one other tool: `python tool.py TOOL LEAK`.
 
 The tools measure the process that they run in, so the server is a thread of it; the calls come from outside
-(side_by_side.py): this asks for them with `calls N` on its output and waits for a line. The last line is
+(../side_by_side.py): this asks for them with `calls N` on its output and waits for a line. The last line is
 the tool's judgement as JSON: {"found": bool, "says": text}.
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 import uvicorn
 
 HERE = Path(__file__).resolve()
-sys.path.insert(0, str(HERE.parents[1]))
+sys.path.insert(0, str(HERE.parents[2]))
 
 from restaurant.app import create_app  # noqa: E402
 from restaurant.settings import Settings  # noqa: E402
