@@ -15,7 +15,10 @@ class NativeBuffer:
     """`size` bytes from the C library, until they are freed. Raises MemoryError."""
 
     def __init__(self, size: int) -> None:
-        self._address = _libc.strdup(b"\1" * (size - 1))
+        try:
+            self._address = _libc.strdup(b"\1" * (size - 1))
+        except (MemoryError, OverflowError):
+            self._address = None
         if not self._address:
             raise MemoryError(f"{size} bytes")
 
