@@ -1,6 +1,8 @@
 """Small Node servers of another kind than the restaurant, each with one planted leak, soaked as they are."""
 
 import asyncio
+import base64
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -107,3 +109,21 @@ def test_a_server_with_hard_coded_hosts_is_soaked_as_it_is(platform: str, node_m
     )
     (found,) = result.findings
     assert (str(found.resource), found.per_cycle) == ("connections", 1.0), result.in_full()
+
+
+def test_a_line_is_the_sources_where_there_is_a_source_map(node_modules: Path, soaked: Soak, tmp_path: Path) -> None:
+    """The bridge as a compiler would leave it: each line comes from ten lines further down in `bridge.ts`."""
+    text = (node_modules / "bridge.mjs").read_text()
+    mappings = "AAUA" + ";AACA" * text.count("\n")  # base64 VLQ: column 0, source 0, line +10 and then +1, column 0
+    source_map = json.dumps({"version": 3, "sources": ["bridge.ts"], "names": [], "mappings": mappings})
+    encoded = base64.b64encode(source_map.encode()).decode()
+    compiled = node_modules / ".bridge-compiled.mjs"  # beside the packages that it imports
+    compiled.write_text(f"{text}\n//# sourceMappingURL=data:application/json;base64,{encoded}\n")
+    try:
+        result = soaked("timer", sut=f"node {compiled} {{port}} timer")
+    finally:
+        compiled.unlink()
+    (found,) = result.findings
+    assert found.site is not None, result.in_full()
+    assert Path(found.site.file).name == "bridge.ts", result.in_full()
+    assert found.site.line == line_of(node_modules, "timer() {") + 10
