@@ -28,6 +28,7 @@ from harness.sut import Sut
 
 _POLL_S = 0.2
 _LIMIT_S = 5.0
+_INSPECTOR_PORT = 9229
 _PYTHON = re.compile(r"python(3[.\d]*)?$")
 
 
@@ -134,7 +135,7 @@ async def _into_python(pid: int, program: str, agents: Agents) -> str:
 async def _into_node(pid: int, address: str) -> None:
     """By its inspector, which is closed again."""
     before = _listening(pid)
-    if not before & {9229}:
+    if _INSPECTOR_PORT not in before:
         os.kill(pid, signal.SIGUSR1)
     port = await _inspector_port(pid, before)
     link = json.dumps(str(NODE_AGENT.with_name("link.cjs")))
@@ -166,7 +167,7 @@ async def _inspector_port(pid: int, before: set[int]) -> int:
     deadline = time.monotonic() + _LIMIT_S
     while time.monotonic() < deadline:
         new = _listening(pid) - before
-        if new or 9229 in before:
-            return min(new or {9229})
+        if new or _INSPECTOR_PORT in before:
+            return min(new or {_INSPECTOR_PORT})
         await asyncio.sleep(_POLL_S)
     raise TimeoutError("its inspector did not open on SIGUSR1")

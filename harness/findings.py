@@ -90,7 +90,7 @@ def build(
             groups += _groups(growth, survey, root)
     for resource in _WAITING if not groups else ():
         groups += _groups(leaking[resource], survey, root) if resource in leaking else []
-    groups = _merge_shared_out(_merge_callers(_merge_same_line(groups), root))
+    groups = _merge_shared_out(_merge_callers(_merge_same_line(groups)))
     _attach_siteless(groups, leaking)
     findings = [_finding(group, leaking) for group in groups]
     if "heap" in leaking:
@@ -175,7 +175,7 @@ def _merge_same_line(groups: Iterable[_Group]) -> list[_Group]:
     return merged
 
 
-def _merge_callers(groups: list[_Group], root: Path) -> list[_Group]:
+def _merge_callers(groups: list[_Group]) -> list[_Group]:
     """Merge what one function made with what was made further in, from the same function, as often or a few times so.
 
     A connection that `connect` has opened and the task that it starts to read from it are one leak on two lines.

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -30,8 +31,10 @@ class TempFolder:
 
     def kinds(self) -> Counter[str]:
         """{a file's name with what varies as `*`: how many}."""
-        found: Counter[str] = Counter()
-        for folder, _, files in os.walk(self.path):
-            for name in files:
-                found["file $TMPDIR/" + alike(str(Path(folder, name).relative_to(self.path)))] += 1
-        return found
+        return Counter("file $TMPDIR/" + alike(str(file.relative_to(self.path))) for file in self._files())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._files())
+
+    def _files(self) -> Iterator[Path]:
+        return (Path(folder, name) for folder, _, names in os.walk(self.path) for name in names)

@@ -40,9 +40,7 @@ def wakeups(sut: Sut) -> float | None:
     total = 0
     for process in sut.family():
         for status in (_PROC / str(process.pid) / "task").glob("*/status"):
-            with contextlib.suppress(OSError, ValueError, StopIteration):
-                lines = status.read_text().splitlines()
-                total += int(next(line for line in lines if line.startswith("voluntary_ctxt_switches")).split()[1])
+            total += _status_number(status, "voluntary_ctxt_switches")
     return float(total) if _PROC.is_dir() else None
 
 
@@ -60,10 +58,17 @@ def above_rest(sut: Sut, rest_bytes: float) -> float:
     """Bytes of memory that the SUT's processes had at their most since `forget_peak`, above `rest_bytes`."""
     total = 0
     for process in sut.family():
-        with contextlib.suppress(OSError, ValueError, StopIteration):
-            lines = (_PROC / str(process.pid) / "status").read_text().splitlines()
-            total += 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+        total += 1024 * _status_number(_PROC / str(process.pid) / "status", "VmHWM")
     return max(0.0, total - rest_bytes)
+
+
+def _status_number(file: Path, name: str) -> int:
+    """A field of a status file of proc(5); 0 when the process has gone, or has none."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in file.read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1])
+    return 0
 
 
 def _descriptors(process: psutil.Process) -> tuple[int, int]:

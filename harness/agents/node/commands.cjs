@@ -164,7 +164,8 @@ class Commands {
       const grown = await this._grown(inspection, census.containers(found))
       const more = Object.entries(census.moreOf(found.classes, this._classes))
       const types = more.map(([type, count]) => ({ type, count })).sort((a, b) => b.count - a.count)
-      return { resources, heap: [], containers: grown, types: types.slice(0, MOST_SITES), snapshots: this._before ? { before: this._before } : {} }
+      const snapshots = this._before ? { before: this._before } : {}
+      return { resources, heap: [], containers: grown, types: types.slice(0, MOST_SITES), snapshots }
     } finally {
       await inspection.forget()
       this._end()
@@ -221,21 +222,10 @@ class Commands {
     }
     const resources = {}
     for (const [name, things] of Object.entries(alive)) {
-      const groups = new Map()
-      for (const [thing, note] of things) {
-        if (note === undefined) continue
-        const stack = this._recorder.stackOf(note)
-        const key = JSON.stringify(stack.map((frame) => [frame.file, frame.line, frame.column]))
-        const group = groups.get(key) || { count: 0, stack, things: [] }
-        group.count += 1
-        group.things.push(thing)
-        groups.set(key, group)
-      }
-      const rows = this._rows(groups)
       resources[name] = []
-      for (const { things, ...row } of rows) {
+      for (const { things: made, ...row } of this._rows(things)) {
         resources[name].push({ ...row, held: this._kept.length })
-        this._kept.push(things.slice(0, MOST_HELD))
+        this._kept.push(made.slice(0, MOST_HELD))
       }
     }
     resources.fds = this._filesAt(openPaths())
@@ -265,27 +255,28 @@ class Commands {
     return rows.slice(0, MOST_ALLOCATIONS).map((row) => ({ ...row, stack: describe(row.stack) }))
   }
 
-  _rows(groups) {
-    const rows = [...groups.values()].sort((a, b) => b.count - a.count).slice(0, MOST_SITES)
-    return rows.map(({ stack, ...row }) => ({ held_bytes: 0, ...row, stack: describe(stack) }))
+  // Rows of [thing, note of where it was made or undefined], a row a stack, the most things first.
+  _rows(things) {
+    const groups = new Map()
+    for (const [thing, note] of things) {
+      if (note === undefined) continue
+      const stack = this._recorder.stackOf(note)
+      const key = JSON.stringify(stack.map((frame) => [frame.file, frame.line, frame.column]))
+      const group = groups.get(key) || { stack, things: [] }
+      group.things.push(thing)
+      groups.set(key, group)
+    }
+    const rows = [...groups.values()].sort((a, b) => b.things.length - a.things.length).slice(0, MOST_SITES)
+    return rows.map(({ stack, things }) => ({ count: things.length, held_bytes: 0, things, stack: describe(stack) }))
   }
 
   // Rows of those of `files` that were opened during the watch.
   _filesAt(files) {
-    const groups = new Map()
-    for (const file of files) {
-      const note = this._recorder.opened.get(file)
-      if (note === undefined) continue
-      const stack = this._recorder.stackOf(note)
-      const key = JSON.stringify(stack)
-      const group = groups.get(key) || { count: 0, stack }
-      group.count += 1
-      groups.set(key, group)
-    }
-    return this._rows(groups)
+    const rows = this._rows(files.map((file) => [file, this._recorder.opened.get(file)]))
+    return rows.map(({ things, ...row }) => row)
   }
 
-  // The containers of before the watch that have grown since: [{"kind", "grown", "id"}], the most first.
+  // The containers of before the watch that have grown since: [{"grown", "id"}], the most first.
   async _grown(inspection, containers) {
     const grown = []
     for (const [container, size] of containers) {
@@ -295,8 +286,7 @@ class Commands {
     grown.sort((a, b) => b[1] - a[1])
     const rows = []
     for (const [container, more] of grown.slice(0, MOST_CONTAINERS)) {
-      const kind = Array.isArray(container) ? 'Array' : container instanceof Map ? 'Map' : 'Set'
-      rows.push({ kind, grown: more, id: await inspection.heapId(container) })
+      rows.push({ grown: more, id: await inspection.heapId(container) })
     }
     return rows
   }

@@ -52,15 +52,15 @@ class Commands:
         server ten times slower (CPython decodes a line table for every frame), so it is for a few slow calls.
         `native` has memray note what C code allocates too; it writes to `folder`. Raises ImportError without memray.
         """
+        if self._own_trace:
+            tracemalloc.stop()
+            self._own_trace = False
+        census.settle()
         if native:
             from leakline_agent.native import NativeTrace
 
-            census.settle()
             self._native = NativeTrace(folder)
             return {}
-        if self._own_trace:
-            tracemalloc.stop()
-        census.settle()
         if gc.get_freeze_count() == 0:
             self._sizes = keepers.sizes()
             gc.freeze()  # what is not frozen at the end was made in between
