@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -62,17 +62,23 @@ def needs_deep_watch(growths: Sequence[Growth], survey: Survey) -> bool:
     """Whether the heap grows by more than what leaks holds, so that its own lines must be found."""
     leaking = {g.resource: g for g in growths if g.state == "leaking"}
     if "heap" in leaking:
-        return _is_unexplained(leaking["heap"].per_cycle - survey.held_per_cycle, leaking["heap"])
+        return _is_unexplained(leaking["heap"].per_cycle - _held(leaking, survey), leaking["heap"])
     return "objects" in leaking and leaking.keys() <= MEMORY
 
 
 def needs_native_watch(growths: Sequence[Growth], survey: Survey, deep: Survey) -> bool:
     """Whether the heap grows by more than any line of Python's allocates, so that C code must be traced."""
-    heap = next((g for g in growths if g.resource == "heap" and g.state == "leaking"), None)
-    if heap is None:
+    leaking = {g.resource: g for g in growths if g.state == "leaking"}
+    if "heap" not in leaking:
         return False
-    often = sum(row.size_bytes for row in deep.heap if row.count >= OFTEN * deep.cycles) / deep.cycles
-    return _is_unexplained(heap.per_cycle - survey.held_per_cycle - often, heap)
+    explained = _held(leaking, survey) + deep.allocated_per_cycle
+    return _is_unexplained(leaking["heap"].per_cycle - explained, leaking["heap"])
+
+
+def _held(leaking: Collection[Resource], survey: Survey) -> float:
+    """Bytes a call that what leaks holds: what waits beside it (a generator in a task) is charged to no line."""
+    things = [r for r in leaking if r not in MEMORY] or [r for r in _WAITING if r in leaking]
+    return sum(row.size_bytes for r in things for row in survey.made.get(r, ())) / survey.cycles
 
 
 def build(

@@ -341,7 +341,9 @@ class _Run:
                 if findings.needs_native_watch(growths, survey, deep) and await self._agents.watch_native():
                     self._observer.phase("finding the lines that allocate in C")
                     await self._make(_DEEP_WATCH_CYCLES, at_a_time=1)
-                    deep = await self._calls.alive(self._agents.survey(_DEEP_WATCH_CYCLES, of="Python"))
+                    native = await self._calls.alive(self._agents.survey(_DEEP_WATCH_CYCLES, of="Python"))
+                    # memray sees what C code allocates and not Python's small objects: the one that explains more.
+                    deep = max(deep, native, key=lambda each: each.allocated_per_cycle)
         found = findings.build(growths, survey, Path.cwd(), deep, more)
         self._journal.write("watched", findings=[asdict(finding) for finding in found])
         return found

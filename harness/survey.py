@@ -56,6 +56,6 @@ class Survey:
     """{class: objects a call} of what was made and lives, the most first."""
 
     @property
-    def held_per_cycle(self) -> float:
-        """Bytes a call that what was made holds."""
-        return sum(row.size_bytes for rows in self.made.values() for row in rows) / self.cycles
+    def allocated_per_cycle(self) -> float:
+        """Bytes a call that come from the allocation sites of each call."""
+        return sum(row.size_bytes for row in self.heap if row.count >= OFTEN * self.cycles) / self.cycles

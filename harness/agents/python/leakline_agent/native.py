@@ -30,8 +30,7 @@ class NativeTrace:
         try:
             with self._reader(self._path) as reader:
                 for record in reader.get_leaked_allocation_records(merge_threads=True):
-                    # Of coroutines that were suspended when the trace began memray knows more or less, further out.
-                    stack = up_to_loop(record.stack_trace())[:_MOST_FRAMES]
+                    stack = _inner(up_to_loop(record.stack_trace()))
                     group = groups.setdefault(stack, [0, 0])
                     group[0] += record.n_allocations
                     group[1] += record.size
@@ -58,6 +57,17 @@ def _memray():
         finally:
             sys.path.remove(lent)
     return memray
+
+
+def _inner(frames):
+    """The frames up to the user's innermost, or a few when there is none.
+
+    Further out memray knows more or less of coroutines that were suspended when the trace began.
+    """
+    for number, (_, file, _) in enumerate(frames, 1):
+        if kind_of(file) == "user":
+            return frames[:number]
+    return frames[:_MOST_FRAMES]
 
 
 def _described(_function, file, line):
