@@ -1,7 +1,8 @@
 """A server that runs already: measured where it stands, with an agent put into it where its runtime lets one in.
 
 Node opens its inspector on SIGUSR1 (nodejs.org, "Debugging guide"); CPython has `sys.remote_exec` from 3.14 on
-(PEP 768). The others are measured from outside.
+(PEP 768), which one interpreter calls on another of its own version: the server's own program is run for that, so
+that leakline may be on any version. The others are measured from outside.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import json
 import os
 import re
 import signal
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -29,6 +29,13 @@ from harness.sut import Sut
 _POLL_S = 0.2
 _LIMIT_S = 5.0
 _INSPECTOR_PORT = 9229
+_TOO_OLD = 3
+_REMOTE_EXEC = f"""
+import sys
+if not hasattr(sys, "remote_exec"):
+    sys.exit({_TOO_OLD})
+sys.remote_exec(int(sys.argv[1]), sys.argv[2])
+"""
 _PYTHON = re.compile(r"python(3[.\d]*)?$")
 
 
@@ -86,16 +93,21 @@ class Attached(Sut):
         return []
 
 
-async def bring_agent(sut: Attached, agents: Agents) -> str:
-    """Put an agent into the process; why that cannot be, in words, else nothing."""
-    program = Path(_program(sut.pid)).name
+async def bring_agent(sut: Attached, agents: Agents, code: tuple[str, ...] = ()) -> str:
+    """Put an agent into the process; why that cannot be, in words, else nothing.
+
+    `code` are directories of the user's own code, though it is installed.
+    """
+    program = _program(sut.pid)
+    code = tuple(str(Path(path).resolve()) for path in code)
+    name = Path(program).name
     try:
-        if program.startswith("node"):
-            await _into_node(sut.pid, agents.address)
-        elif _PYTHON.match(program):
-            return await _into_python(sut.pid, program, agents)
+        if name.startswith("node"):
+            await _into_node(sut.pid, agents.address, code)
+        elif _PYTHON.match(name):
+            return await _into_python(sut.pid, program, agents, code)
         else:
-            return f"no agent for {program or 'it'}: it is measured from outside"
+            return f"no agent for {name or 'it'}: it is measured from outside"
     except (OSError, aiohttp.ClientError, TimeoutError, RuntimeError, ValueError) as error:
         return f"no agent could be put into process {sut.pid}: {error or type(error).__name__}"
     return await _until_there(agents, sut.pid)
@@ -115,31 +127,47 @@ async def _until_there(agents: Agents, pid: int) -> str:
     return "" if agents.present else f"the agent put into process {pid} never called"
 
 
-async def _into_python(pid: int, program: str, agents: Agents) -> str:
-    remote_exec = getattr(sys, "remote_exec", None)
-    if remote_exec is None:
-        return (
-            f"no agent could be put into process {pid} ({program}): that needs CPython 3.14 on both ends "
-            "(sys.remote_exec); it is measured from outside. Start it by --sut to have lines"
-        )
+async def _into_python(pid: int, program: str, agents: Agents, code: tuple[str, ...]) -> str:
     with tempfile.TemporaryDirectory(prefix="leakline-") as folder:
         script = Path(folder) / "attach.py"
         script.write_text(
             f"import sys\nsys.path.append({str(PYTHON_AGENT_DIR)!r})\n"
-            f"import leakline_agent\nleakline_agent.start({agents.address!r})\n"
+            f"import leakline_agent\nleakline_agent.start({agents.address!r}, {code!r})\n"
         )
-        remote_exec(pid, str(script))
+        status, said = await _run(program, "-ISc", _REMOTE_EXEC, str(pid), str(script))
+        if status == _TOO_OLD:
+            return (
+                f"no agent could be put into process {pid} ({Path(program).name}): that needs CPython 3.14 or newer "
+                "(sys.remote_exec); it is measured from outside. Start it by --sut to have lines"
+            )
+        if status:
+            return f"no agent could be put into process {pid}: {said}"
         return await _until_there(agents, pid)
 
 
-async def _into_node(pid: int, address: str) -> None:
+async def _run(*command: str) -> tuple[int, str]:
+    """A short program's exit code, and the last line that it said."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            _, said = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return 1, f"{Path(command[0]).name} did not answer in {_LIMIT_S:g} s"
+    return process.returncode or 0, (said.decode(errors="replace").strip().splitlines() or [""])[-1]
+
+
+async def _into_node(pid: int, address: str, code: tuple[str, ...]) -> None:
     """By its inspector, which is closed again."""
     before = _listening(pid)
     if _INSPECTOR_PORT not in before:
         os.kill(pid, signal.SIGUSR1)
     port = await _inspector_port(pid, before)
     link = json.dumps(str(NODE_AGENT.with_name("link.cjs")))
-    start = f"require({link}).start({json.dumps(address)})"
+    start = f"require({link}).start({json.dumps(address)}, {json.dumps(code)})"
     close = "{ const inspector = require('node:inspector'); setTimeout(() => inspector.close(), 500).unref() }"
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_LIMIT_S)) as http:
         async with http.get(f"http://127.0.0.1:{port}/json/list") as response:

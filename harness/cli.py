@@ -66,6 +66,9 @@ def cli() -> None:
 @click.option("--peak", is_flag=True, default=None, help="Look for memory that long calls need in their middle.")
 @click.option("--env", "env", multiple=True, metavar="NAME=VALUE", help="Set for the server; may be repeated.")
 @click.option("--fault", "faults", multiple=True, metavar="RULE", help="Such as 'latency(seconds=0.3)@realtime'")
+@click.option(
+    "--code", multiple=True, metavar="DIR", help="Where your own code is, when it is installed as a library."
+)
 @click.option("--runs", metavar="DIR", help="Where runs are kept.  [default: runs]")
 @click.option("--baseline", metavar="FILE", help="Fail only for what is worse than in this run or baseline.")
 @click.option("--leaks", metavar="NAMES", help="Of the demo server: none, all, or names with commas.")
@@ -84,6 +87,7 @@ def soak_command(
     faults: tuple[str, ...],
     intercept: tuple[str, ...],
     gauges: tuple[str, ...],
+    code: tuple[str, ...],
     **flags: Any,
 ) -> None:
     """Make many calls to a server and say what grows with them.
@@ -97,6 +101,7 @@ def soak_command(
         "env": _pairs("--env", env) or None,
         "faults": faults or None,
         "intercept": intercept or None,
+        "code": code or None,
         "gauges": _pairs("--gauge", gauges) or None,
     }
     console = Console(highlight=False)

@@ -108,12 +108,12 @@ async def soak(
         async with AsyncExitStack() as stack:
             environment = await _start_fakes(stack, settings, scenario, ledger, faults)
             agents = await stack.enter_async_context(Agents())
-            environment = agents.environment(environment, tuple(Path(path) for path in settings.code))
+            environment = agents.environment(environment, tuple(Path(path).resolve() for path in settings.code))
             gauges = await stack.enter_async_context(Gauges(parse_gauges(settings.gauges)))
             temp = stack.enter_context(TempFolder())
             environment = {**environment, "TMPDIR": str(temp.path), **settings.env}
             async with attached or Sut(command, environment, directory / "sut.log") as sut:
-                problem = await bring_agent(attached, agents) if attached is not None else ""
+                problem = await bring_agent(attached, agents, settings.code) if attached is not None else ""
                 run = _Run(
                     settings,
                     scenario,

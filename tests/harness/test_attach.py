@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import restaurant
 from harness.errors import UsageError
 from harness.model import RunResult
 from harness.settings import SoakSettings
@@ -57,6 +58,7 @@ async def attached(pid: int, port: int, model_port: int, runs: Path) -> RunResul
             warmup=6,
             concurrency=3,
             settle=0.5,
+            code=(str(Path(restaurant.__file__).parent),),
             runs=str(runs),
         )
     )
@@ -73,13 +75,25 @@ def test_an_agent_is_brought_into_a_node_server(restaurant_node: Path, tmp_path:
     assert found.site.function == "CallSession.listen", result.in_full()
 
 
-@pytest.mark.skipif(hasattr(sys, "remote_exec"), reason="here an agent can be brought into Python")
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="CPython lets an agent in from 3.14 on")
+def test_an_agent_is_brought_into_a_python_server(tmp_path: Path) -> None:
+    port = free_port()
+    with running(sys.executable, "-P", "-m", "restaurant", port=port) as (process, model_port):
+        result = asyncio.run(attached(process.pid, port, model_port, tmp_path))
+        assert process.poll() is None
+    (found,) = (f for f in result.findings if f.resource == "listeners")
+    assert found.per_cycle == pytest.approx(5.0)
+    assert found.site is not None
+    assert found.site.function == "CallSession._listen", result.in_full()
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="here an agent can be brought into Python")
 def test_a_python_server_is_measured_from_outside_and_the_result_says_why(tmp_path: Path) -> None:
     port = free_port()
     with running(sys.executable, "-P", "-m", "restaurant", port=port) as (process, model_port):
         result = asyncio.run(attached(process.pid, port, model_port, tmp_path))
         assert process.poll() is None
-    assert "that needs CPython 3.14 on both ends" in result.notes[0]
+    assert "that needs CPython 3.14 or newer" in result.notes[0]
     assert {g.resource for g in result.growths} >= {"connections", "sockets", "fds", "rss"}
     assert "timers" in result.unmeasured
 

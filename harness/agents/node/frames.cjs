@@ -24,6 +24,10 @@ function kindOf(file) {
   return file.slice(mine.length).includes(`${path.sep}node_modules${path.sep}`) ? 'library' : 'user'
 }
 
+function countAsOwn(directories) {
+  USER.push(...directories)
+}
+
 // The stack of whoever called `below`, innermost first, as plain data: a CallSite would keep what it shows alive.
 function stackBelow(below) {
   const { prepareStackTrace, stackTraceLimit } = Error
@@ -105,4 +109,4 @@ function readMap(file) {
   return new nodeModule.SourceMap(JSON.parse(text))
 }
 
-module.exports = { describe, frameOf, stackBelow }
+module.exports = { countAsOwn, describe, frameOf, stackBelow }

@@ -7,7 +7,9 @@ const net = require('node:net')
 
 const MOST_ERROR_CHARS = 500
 
-function start(address) {
+// `code` are directories of the user's own code, besides LEAKLINE_CODE's.
+function start(address, code = []) {
+  if (code.length > 0) require('./frames.cjs').countAsOwn(code)
   const line = net.connect(address)
   line.unref()
   line.setEncoding('utf8')

@@ -39,6 +39,13 @@ _USER = _real(os.environ.get("LEAKLINE_CODE", "").split(os.pathsep))
 _kinds = {}
 
 
+def count_as_own(directories):
+    """Count these directories' files as the user's own."""
+    global _USER
+    _USER += _real(directories)
+    _kinds.clear()
+
+
 def kind_of(filename):
     """Whose code `filename` is: "user", "library", "stdlib" or "agent"."""
     kind = _kinds.get(filename)

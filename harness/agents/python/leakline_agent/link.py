@@ -12,8 +12,15 @@ import sys
 _MAX_ERROR_CHARS = 500
 
 
-def start(address):
-    """Connect to the harness at `address` and serve it; reconnects in a forked child."""
+def start(address, code=()):
+    """Connect to the harness at `address` and serve it; reconnects in a forked child.
+
+    `code` are directories of the user's own code, besides LEAKLINE_CODE's.
+    """
+    if code:
+        from leakline_agent import frames
+
+        frames.count_as_own(code)
     _connect(address)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=lambda: _connect_quietly(address))
