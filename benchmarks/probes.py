@@ -2,13 +2,15 @@
 
 1. The pause of one sample against the number of objects that a process holds, in Python and in Node.
 2. What the agent itself leaves behind over many samples.
-3. The restaurant's processor time a call with the agent and without it, in turns.
+3. The restaurant's processor time a call in each state of the agent (counting, noting where things are made,
+   naming every allocation, memray) and without it, in turns.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import platform
 import shutil
@@ -17,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -97,37 +99,57 @@ async def own_leak(language: str, samples: int) -> str:
     return f"| {language} | {samples:,} | {grown} |"
 
 
-async def cpu_a_call(server: demo.Platform, *, agent: bool) -> float:
-    """Milliseconds of processor time that the restaurant takes for a call."""
+STATES: dict[str, Callable[[Agents], Awaitable[object]] | None] = {
+    "none": None,
+    "counting": Agents.begin,
+    "lines of what grew": Agents.watch,
+    "every allocation's line": lambda agents: agents.watch(deep=True),
+    "memray": Agents.watch_native,
+}
+
+
+async def cpu_a_call(server: demo.Platform, state: str) -> float:
+    """Milliseconds of processor time that the restaurant takes for a call, with its agent in a state."""
+    enter = STATES[state]
     settings = SoakSettings(**demo.given("none", {}, server)).with_port(free_port())
     scenario, ledger = settings.load_scenario(), Ledger()
     with tempfile.TemporaryDirectory() as folder:
         async with OpenAIServer(scenario.model_script, ledger) as model, Agents() as agents:
             environment = {**os.environ, **model_environment(model), **settings.env}
-            environment = agents.environment(environment) if agent else environment
+            environment = agents.environment(environment) if enter is not None else environment
             telephone = Telephone(Ledger())
             async with Sut(parse_command(settings.sut), environment, Path(folder) / "log") as sut:
                 await sut.until_listening(*settings.address, 30.0)
-                await agents.begin()
+                if enter is not None:
+                    await agents.begin()
+                    await enter(agents)
                 used = []
                 for number in (20, CALLS):
-                    before = sum(sum(p.cpu_times()[:2]) for p in sut.family())
+                    before = _processor_time(sut)
                     await asyncio.gather(*(telephone.call(settings.url, scenario) for _ in range(number)))
-                    used.append(sum(sum(p.cpu_times()[:2]) for p in sut.family()) - before)
+                    used.append(_processor_time(sut) - before)
     return 1000 * used[-1] / CALLS
 
 
-async def slowdown(server: demo.Platform) -> str:
-    """The row of one server: with and without, in turns, at the speed of real calls."""
-    ratios, plain = [], []
-    for _ in range(PAIRS):
-        without, with_agent = await cpu_a_call(server, agent=False), await cpu_a_call(server, agent=True)
-        ratios.append(with_agent / without)
-        plain.append(without)
-    return (
-        f"| {server} | {statistics.median(plain):.1f} ms | {statistics.median(ratios):.2f} "
-        f"| {min(ratios):.2f} to {max(ratios):.2f} |"
-    )
+def _processor_time(sut: Sut) -> float:
+    used = 0.0
+    for process in sut.family():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            used += sum(process.cpu_times()[:2])
+    return used
+
+
+async def slowdown(server: demo.Platform) -> list[str]:
+    """The rows of one server: all states in turns, at the speed of real calls."""
+    states = [state for state in STATES if server == "python" or state != "memray"]
+    rounds = [{state: await cpu_a_call(server, state) for state in states} for _ in range(PAIRS)]
+    rows = []
+    for state in states:
+        ratios = [taken[state] / taken["none"] for taken in rounds]
+        spent = statistics.median(taken[state] for taken in rounds)
+        spread = f"{statistics.median(ratios):.2f} | {min(ratios):.2f} to {max(ratios):.2f}"
+        rows.append(f"| {server} | {state} | {spent:.1f} ms | {spread} |")
+    return rows
 
 
 async def main() -> None:
@@ -144,9 +166,9 @@ async def main() -> None:
     for language in languages:
         for size in SIZES:
             print(await pause(language, size), flush=True)
-    print("\n| server | processor time a call | with the agent / without | of all pairs |\n|---|---|---|---|")
+    print("\n| server | agent | processor time a call | over none | of all rounds |\n|---|---|---|---|---|")
     for server in demo.PLATFORMS if has_node else ("python",):
-        print(await slowdown(server), flush=True)
+        print("\n".join(await slowdown(server)), flush=True)
     print("\n| | samples | what the agent left behind in the process |\n|---|---|---|")
     for language in languages:
         print(await own_leak(language, samples), flush=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from itertools import count
 from time import time
 from typing import Any
 
@@ -56,7 +55,7 @@ class Ledger:
 
     def __init__(self, *, keep: int = 1000, clock: Callable[[], float] = time) -> None:
         self._clock = clock
-        self._ids = count(1)
+        self._last_id = 0
         self._open: dict[int, Connection] = {}
         self._bytes: dict[int, list[int]] = {}
         self._ended: deque[Connection] = deque(maxlen=keep)
@@ -69,10 +68,11 @@ class Ledger:
         stream that has none, a request to the only open stream. With one call at a time that is always right; what
         is heard later (`belongs`) makes it certain.
         """
+        self._last_id += 1
         certain = bool(call)
         call = self._likely_call(kind) if call is None else call
         connection = Connection(
-            next(self._ids), service, kind, peer, self._clock(), detail=detail, call=call, certain=certain
+            self._last_id, service, kind, peer, self._clock(), detail=detail, call=call, certain=certain
         )
         self._open[connection.id] = connection
         self._bytes[connection.id] = [0, 0]

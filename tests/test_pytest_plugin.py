@@ -1,5 +1,6 @@
 """The plugin in a real pytest run, against a real server."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -139,3 +140,133 @@ def test_the_fakes_serve_a_test_of_an_sdk_user_and_of_a_server(pytester: pytest.
     done = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     done.assert_outcomes(passed=2, errors=1)
     done.stdout.fnmatch_lines(["*FaultError: fault: expected NAME*"])
+
+
+def test_a_marker_alone_gives_scenario_cycles_and_budget(pytester: pytest.Pytester) -> None:
+    configure(pytester, "task")
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.soak(
+            scenario="question", cycles=32,
+            budget={"tasks": 1, "heap": "64 KiB/call", "rss": "1 MiB/call", "objects": 900},
+        )
+        def test_is_within_its_budget(soak):
+            result = soak()
+            assert result.calls.made >= 32
+            ((found, why), *_) = result.allowed
+            assert found.resource == "tasks"
+            assert "within its budget of 1.00 a call" in why
+
+        @pytest.mark.soak(budget={"task": 1})
+        def test_with_a_wrong_budget(soak):
+            soak()
+
+        @pytest.mark.soak(sykles=1)
+        def test_with_a_wrong_setting(soak):
+            soak()
+        """
+    )
+    done = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    done.assert_outcomes(passed=1, failed=2)
+    done.stdout.fnmatch_lines(
+        [
+            "*leakline: budgets: expected one of connections*found 'task'*",
+            "*leakline: sykles: no such setting; expected one of sut, url*",
+            "*::test_is_within_its_budget: clean (*question*calls in*",
+        ]
+    )
+
+
+def test_soaks_run_at_the_same_time_under_xdist_and_leave_their_reports(pytester: pytest.Pytester) -> None:
+    configure(pytester, "task")
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.soak(cycles=999)
+        @pytest.mark.parametrize("scenario", ["question", "drop"])
+        def test_leaves_nothing(soak, scenario):
+            soak(scenario)
+        """
+    )
+    done = pytester.runpytest_subprocess(
+        "-p", "no:cacheprovider", "-n", "2", "--soak-cycles", "24", "--soak-report", "reports"
+    )
+    done.assert_outcomes(failed=2)
+    for scenario in ("question", "drop"):
+        done.stdout.fnmatch_lines(
+            ["*= leakline =*", f"*[[]{scenario}]: leaking: tasks*bridge.py:*leak_one*{scenario}*"]
+        )
+    written = sorted((pytester.path / "reports").glob("*.json"))
+    assert len(written) == 2
+    for path in written:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        assert found["state"] == "leaking"
+        assert found["growths"][0]["cycles"] == 24
+
+
+def test_a_server_is_started_for_one_test(pytester: pytest.Pytester) -> None:
+    configure(pytester, "none")
+    pytester.makepyfile(
+        """
+        import os
+
+        import pytest
+
+        def test_is_called(sut, fake_openai):
+            placed = sut.call()
+            assert placed.failure == ""
+            assert sut.url.startswith("ws://127.0.0.1:")
+            os.kill(sut.pid, 0)
+            assert fake_openai.ledger().seen("realtime") == 1
+
+        @pytest.mark.soak(sut="/nonexistent/server")
+        def test_with_a_wrong_command(sut):
+            pass
+
+        @pytest.mark.soak(sut="true", start_timeout=1.0)
+        def test_with_a_server_that_ends(sut):
+            pass
+        """
+    )
+    done = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    done.assert_outcomes(passed=1, errors=2)
+    done.stdout.fnmatch_lines(["*leakline: sut: expected a program to run, found '/nonexistent/server'*", "*exited with status 0*"])
+
+
+def test_in_a_test_with_an_event_loop_of_its_own(pytester: pytest.Pytester) -> None:
+    configure(pytester, "none")
+    pytester.makepyfile(
+        """
+        import asyncio
+
+        import pytest
+
+        from leakline_pytest import no_growth
+
+        kept = []
+
+        @pytest.mark.asyncio
+        async def test_is_clean(soak):
+            assert soak("question", cycles=24).state == "clean"
+
+        @pytest.mark.asyncio
+        async def test_in_process():
+            async with no_growth(cycles=48) as each:
+                async for _ in each:
+                    await asyncio.sleep(0)
+
+        @pytest.mark.asyncio
+        async def test_that_leaks():
+            async with no_growth(cycles=48) as each:
+                async for _ in each:
+                    kept.append(asyncio.get_running_loop().call_later(3600, print))
+        """
+    )
+    done = pytester.runpytest_subprocess(
+        "-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function"
+    )
+    done.assert_outcomes(passed=2, failed=1)
+    done.stdout.fnmatch_lines(["*LEAKING  timers  +1.00 a call*"])
