@@ -15,7 +15,7 @@ from typing import Literal
 
 from harness.model import MEMORY, RESOURCES, Companion, Finding, Frame, Growth, How, Resource, Site
 from harness.resources import rank
-from harness.source import function_at, line_text
+from harness.source import context, function_at, line_text
 from harness.survey import OFTEN, Survey
 from harness.verdict import FLOORS
 
@@ -118,8 +118,8 @@ def site_of(stack: Sequence[Frame], root: Path) -> Site | None:
         for frame in stack:
             if frame.kind == kind:
                 function = frame.function or function_at(frame.file, frame.line) or _function_around(frame, stack)
-                text = line_text(frame.file, frame.line)
-                return Site(shown_path(frame.file, root), frame.line, function, text)
+                text, around = line_text(frame.file, frame.line), context(frame.file, frame.line)
+                return Site(shown_path(frame.file, root), frame.line, function, text, around)
     return None
 
 

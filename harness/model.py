@@ -52,6 +52,8 @@ class Site:
     line: int
     function: str
     text: str = field(default="", compare=False)
+    context: tuple[tuple[int, str], ...] = field(default=(), compare=False)
+    """The lines around it: (number, text)."""
     """What stands on the line."""
 
     def __str__(self) -> str:
@@ -203,6 +205,31 @@ class CallStats:
 
 
 @dataclass(frozen=True, slots=True)
+class Allocation:
+    """Memory that one place allocates and that stays."""
+
+    stack: tuple[Frame, ...]
+    """Innermost first."""
+    bytes_per_cycle: float
+    number_per_cycle: float
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A connection or request that the fakes saw; times are seconds from the run's beginning."""
+
+    kind: str
+    call: str
+    """SID of the call that it is of; empty when that is not known."""
+    opened_s: float
+    closed_s: float | None
+    """None when it was still open at the end."""
+    ending: str
+    has_failed: bool
+    """Whether it ended with an error of the fake's making."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """All that a run found out."""
 
@@ -222,6 +249,13 @@ class RunResult:
     notes: tuple[str, ...] = ()
     directory: str = ""
     """The run's folder: the journal and the SUT's output."""
+    allocations: tuple[Allocation, ...] = ()
+    seen: tuple[Seen, ...] = ()
+    """The newest of what the fakes saw."""
+    faults: Mapping[str, int] = field(default_factory=dict)
+    """{rule: how often it struck}."""
+    about: Mapping[str, str] = field(default_factory=dict)
+    """The run's circumstances: command, machine, versions."""
 
     def __str__(self) -> str:
         return f"{self.sut} · {self.scenario} · {self.calls.made} calls in {self.seconds:.0f} s"
@@ -243,4 +277,8 @@ class RunResult:
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain data."""
-        return asdict(self) | {"unmeasured": dict(self.unmeasured), "exit_code": self.exit_code}
+        return asdict(self) | {
+            "unmeasured": dict(self.unmeasured),
+            "about": dict(self.about),
+            "exit_code": self.exit_code,
+        }

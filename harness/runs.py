@@ -10,7 +10,19 @@ from typing import Any
 from harness import verdict
 from harness.errors import UsageError
 from harness.journal import FILE_NAME
-from harness.model import CallStats, Companion, Finding, Frame, Growth, Level, RunResult, Sample, Site
+from harness.model import (
+    Allocation,
+    CallStats,
+    Companion,
+    Finding,
+    Frame,
+    Growth,
+    Level,
+    RunResult,
+    Sample,
+    Seen,
+    Site,
+)
 
 
 def load(path: Path) -> RunResult:
@@ -59,6 +71,7 @@ def _result(records: list[dict[str, Any]], path: Path) -> RunResult:
         findings=(),
         samples=samples,
         notes=(f"the run did not come to its end: {failed}",),
+        about=first.get("about", {}),
         directory=str(path),
     )
 
@@ -79,7 +92,18 @@ def from_json(data: Mapping[str, Any]) -> RunResult:
         unmeasured=dict(data.get("unmeasured", {})),
         notes=tuple(data.get("notes", ())),
         directory=data.get("directory", ""),
+        allocations=tuple(
+            Allocation(**{**each, "stack": tuple(Frame(**f) for f in each["stack"])})
+            for each in data.get("allocations", ())
+        ),
+        seen=tuple(Seen(**each) for each in data.get("seen", ())),
+        faults=dict(data.get("faults", {})),
+        about=dict(data.get("about", {})),
     )
+
+
+def _site(data: Mapping[str, Any]) -> Site:
+    return Site(**{**data, "context": tuple((int(n), str(text)) for n, text in data.get("context", ()))})
 
 
 def _finding(data: Mapping[str, Any]) -> Finding:
@@ -88,7 +112,7 @@ def _finding(data: Mapping[str, Any]) -> Finding:
         resource=data["resource"],
         per_cycle=data["per_cycle"],
         growth=Level(**growth) if "limit" in growth else Growth(**growth),
-        sites=tuple(Site(**site) for site in data["sites"]),
+        sites=tuple(_site(site) for site in data["sites"]),
         companions=tuple(Companion(**companion) for companion in data["companions"]),
         stack=tuple(Frame(**frame) for frame in data["stack"]),
         detail=data.get("detail", ""),

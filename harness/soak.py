@@ -6,7 +6,6 @@ import asyncio
 import math
 import os
 import socket
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from fakes.faults import FaultPlan
 from fakes.ledger import Ledger
 from fakes.openai import OpenAIServer
 from fakes.twilio import Pace, TwilioRest
-from harness import budgets, findings, verdict
+from harness import budgets, findings, record, verdict
 from harness.attach import Attached, bring_agent
 from harness.calls import Calls
 from harness.checks import Checks
@@ -30,7 +29,7 @@ from harness.fakes import API_KEY, Telephone, model_environment, on_line
 from harness.governor import govern
 from harness.intercept import OPENAI, TWILIO, Interception
 from harness.journal import Journal, new_run_directory
-from harness.model import MEMORY, Finding, Growth, Level, Resource, RunResult, Sample, State
+from harness.model import MEMORY, Allocation, Finding, Growth, Level, Resource, RunResult, Sample, State
 from harness.probes.agent import COUNTED, Agents
 from harness.probes.descriptors import grown
 from harness.probes.files import TempFolder
@@ -48,7 +47,6 @@ _DEEP_WATCH_CYCLES = 7
 """Few, and one at a time: whole stacks of allocations make a server ten times slower."""
 _CAME_BACK = 0.2
 _STAYED = 0.6
-_MOST_EXTENSIONS = 1
 _MOST_FAILED = 0.1
 
 
@@ -87,7 +85,7 @@ async def soak(
     nothing that was started is left running, and the journal holds what was seen.
     """
     scenario = scenario or settings.load_scenario()
-    settings = settings.with_port(free_port())
+    given, settings = settings, settings.with_port(free_port())
     host, port = settings.address
     listening = await is_listening(host, port)
     if listening and not settings.pid:
@@ -102,8 +100,9 @@ async def soak(
     directory = new_run_directory(Path(settings.runs), f"{name}-{scenario.name}")
     ledger = Ledger()
     with Journal(directory) as journal:
+        began, circumstances = time.time(), record.about(given)
         told = asdict(settings) | {"env": sorted(settings.env)}  # names alone: the values may be secret
-        journal.write("run", settings=told, scenario=scenario.to_json(), python=sys.version)
+        journal.write("run", settings=told, scenario=scenario.to_json(), about=circumstances)
         faults = FaultPlan(settings.fault_rules())
         async with AsyncExitStack() as stack:
             environment = await _start_fakes(stack, settings, scenario, ledger, faults)
@@ -130,6 +129,12 @@ async def soak(
                 )
                 run.note(problem)
                 result = budgets.apply(await run.carry_out(), settings.policy(), datetime.now().astimezone().date())
+                result = replace(
+                    result,
+                    about=circumstances,
+                    seen=record.seen(ledger, began),
+                    faults={str(rule): times for rule, times in faults.struck},
+                )
         journal.write("result", **result.to_json())
     return result
 
@@ -212,6 +217,7 @@ class _Run:
         self._at_a_time = max(1, min(settings.concurrency, settings.cycles // verdict.MIN_SAMPLES))
         self._samples: list[Sample] = []
         self._notes: list[str] = []
+        self._allocations: tuple[Allocation, ...] = ()
         self._first_kinds: Counter[str] = Counter()
         self._began = time.monotonic()
 
@@ -239,25 +245,27 @@ class _Run:
         await self._sample_after(0)
         self._first_kinds = self._counters.kinds()
         await self._measure(settings.cycles, counted_from)
-        growths = self._judge(last=False)
-        for _ in range(_MOST_EXTENSIONS):
-            if len(self._samples) < verdict.MIN_SAMPLES or any(g.state == "leaking" for g in growths):
-                break  # what is certain is enough to fail: the rest goes with it, or is found once that is mended
-            if all(g.state != "inconclusive" for g in growths):
-                break
+        look = verdict.FIRST_LOOK
+        while self._is_unsure(self._judge(look)) and look < verdict.LAST_LOOK:
             self._observer.phase("more calls, to be sure")
             await self._measure(settings.cycles, counted_from)
-        growths = self._judge()
-        growths = await self._settle(growths)
+            look += 1
+        growths = await self._settle(self._judge(max(look, verdict.SECOND_LOOK)))
         self._observer.phase("looking at it idle")
         levels = await self._checks.judge(peak=settings.peak)
         self._journal.write("levels", levels=[asdict(level) for level in levels])
         found = await self._watch(growths)
         return self._result(growths, levels, (*found, *await self._explain(levels)))
 
-    def _judge(self, *, last: bool = True) -> tuple[Growth, ...]:
+    def _judge(self, look: int) -> tuple[Growth, ...]:
         floors = verdict.floors_for(self._agents.languages, self._samples[-1].cycles)
-        return verdict.judge(self._samples, floors, last=last)
+        return verdict.judge(self._samples, floors, look=look)
+
+    def _is_unsure(self, growths: Sequence[Growth]) -> bool:
+        """Whether more calls would tell more."""
+        if len(self._samples) < verdict.MIN_SAMPLES or any(g.state == "leaking" for g in growths):
+            return False  # what is certain is enough to fail: the rest goes with it, or is found once that is mended
+        return any(g.state == "inconclusive" for g in growths)
 
     async def _measure(self, cycles: int, counted_from: int) -> None:
         """Make at least `cycles` calls in batches, with a sample after each.
@@ -345,6 +353,7 @@ class _Run:
                     # memray sees what C code allocates and not Python's small objects: the one that explains more.
                     deep = max(deep, native, key=lambda each: each.allocated_per_cycle)
         found = findings.build(growths, survey, Path.cwd(), deep, more)
+        self._allocations = record.allocations(survey, deep)
         self._journal.write("watched", findings=[asdict(finding) for finding in found])
         return found
 
@@ -391,4 +400,5 @@ class _Run:
             unmeasured=unmeasured,
             notes=tuple(notes),
             directory=str(self._directory),
+            allocations=self._allocations,
         )

@@ -7,6 +7,9 @@ import linecache
 from functools import lru_cache
 from pathlib import Path
 
+_LINES_AROUND = 4
+_MOST_CHARACTERS = 200
+
 _Spans = tuple[tuple[int, int, str], ...]
 
 
@@ -22,6 +25,15 @@ def function_at(file: str, line: int) -> str:
 def line_text(file: str, line: int) -> str:
     """What stands on a line, without its indentation; empty when there is no source."""
     return linecache.getline(file, line).strip()
+
+
+def context(file: str, line: int) -> tuple[tuple[int, str], ...]:
+    """(number, text) of the lines around one; empty when there is no source."""
+    numbers = range(max(1, line - _LINES_AROUND), line + _LINES_AROUND + 1)
+    rows = [(number, linecache.getline(file, number).rstrip("\r\n")[:_MOST_CHARACTERS]) for number in numbers]
+    while rows and not rows[-1][1]:
+        rows.pop()  # beyond the file's end
+    return tuple(rows)
 
 
 @lru_cache(maxsize=256)

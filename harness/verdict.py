@@ -7,11 +7,15 @@ A leak must be
 
 1. a trend (p below `ALPHA`),
 2. whose slope lies above the noise floor with its whole interval,
-3. and which goes on: the second half and the last third of the run grow at least half as fast as the whole.
-
-A counter that lies on a line is judged at once; growth that is not so even, by twice as many calls.
+3. and which goes on: the last two thirds have a trend of their own (p below `GOES_ON`); they, the second half and the
+   last third grow at least half as fast as the whole.
 
 Growth that fails only the third is warm-up, or a cache that fills.
+
+A run is looked at up to three times, each time after as many calls again. The first look takes nothing for a leak but
+a counter that lies on a line, and has grown by `SURE` or more. Before the last, nothing is called clean in whose
+interval a growth of `AIM` would hide. At the last, halves and thirds of a noisy run are still noisy, and what was
+warm-up at the first look is long flat: there it is enough for the third that the last third does not deny it.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from numpy.typing import NDArray
 
 from harness.model import BYTES, RESOURCES, Growth, Resource, Sample
 from harness.resources import rank
+from harness.words import amount
 
 MIN_SAMPLES = 8
 """Fewer samples cannot be significant at `ALPHA`, however steadily they rise."""
@@ -40,6 +45,14 @@ CONFIDENCE = 0.99
 
 _Z_CONFIDENCE = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
+FIRST_LOOK, SECOND_LOOK, LAST_LOOK = 1, 2, 3
+
+GOES_ON = 0.01
+"""Chance that noise alone passes the trend test of the last two thirds."""
+
+SURE = 8.0
+"""Growth in all from which a counter on a line is a leak at the first look."""
+
 FLOOR = 0.05
 """Growth per call below which a count is still."""
 
@@ -50,6 +63,14 @@ FLOORS: Mapping[Resource, float] = {
     "rss": 16.0 * 1024,
 }
 """Growth per call below which a resource counts as still: things, or bytes for heap and rss."""
+
+AIM: Mapping[Resource, float] = {
+    **dict.fromkeys(RESOURCES, 2 * FLOOR),
+    "objects": 8.0,
+    "heap": 1024.0,
+    "rss": 64.0 * 1024,
+}
+"""Growth per call that a run should not miss: it makes more calls while its noise could hide that."""
 
 V8_WARM_UP_BYTES = 512.0 * 1024
 """What V8's heap may grow by in all: it compiles and optimizes a server's code for some hundred calls."""
@@ -67,22 +88,22 @@ Floats = NDArray[np.float64]
 
 
 def judge(
-    samples: Sequence[Sample], floors: Mapping[Resource, float] = FLOORS, *, last: bool = True
+    samples: Sequence[Sample], floors: Mapping[Resource, float] = FLOORS, *, look: int = SECOND_LOOK
 ) -> tuple[Growth, ...]:
     """The growth of every resource that all `samples` have, in the order of RESOURCES, gauges last.
 
-    `last` says that there will be no more samples: without it, what is not certain yet is inconclusive.
+    `look` says which look at the run this is. The second is right for a run that is looked at once.
     """
     cycles = np.array([s.cycles for s in samples], dtype=np.float64)
     growths = []
     for resource in sorted({name for s in samples for name in s.values}, key=lambda name: (rank(name), name)):
         if all(resource in s.values for s in samples):
             values = np.array([s.values[resource] for s in samples], dtype=np.float64)
-            growths.append(growth(resource, cycles, values, floors.get(resource, FLOOR), last=last))
+            growths.append(growth(resource, cycles, values, floors.get(resource, FLOOR), look=look))
     return tuple(growths)
 
 
-def growth(resource: Resource, cycles: Floats, values: Floats, floor: float, *, last: bool = True) -> Growth:
+def growth(resource: Resource, cycles: Floats, values: Floats, floor: float, *, look: int = SECOND_LOOK) -> Growth:
     """Judge one resource: `values` at quiet points after `cycles` calls."""
     number = len(values)
     calls = int(cycles[-1] - cycles[0]) if number else 0
@@ -95,18 +116,26 @@ def growth(resource: Resource, cycles: Floats, values: Floats, floor: float, *, 
     if number < MIN_SAMPLES:
         return result("inconclusive", f"{number} samples; a verdict needs {MIN_SAMPLES}")
     chance = mann_kendall(values)
-    if slope > floor and ALPHA < chance <= SUSPICION and not last:
+    if slope > floor and ALPHA < chance <= SUSPICION and look < LAST_LOOK:
         return result("inconclusive", "it may grow, and more calls are needed to tell from noise")
     if slope <= floor or chance > ALPHA:
-        return result("clean")
+        aim = max(AIM.get(resource, 2 * FLOOR), 2 * floor)
+        if high <= aim:
+            return result("clean")
+        if look < LAST_LOOK:
+            return result("inconclusive", "its noise could hide a leak, and more calls are needed to tell")
+        return result("clean", f"too noisy to see a leak of less than {amount(resource, high)} a call")
     # A cache that has filled, or a swing that has turned, is flat at the end, however steep the whole is.
     late_slope, _, late_high = theil_sen(cycles[number // 2 :], values[number // 2 :])
-    last_slope, _, _ = theil_sen(cycles[-max(3, number // 3) :], values[-max(3, number // 3) :])
-    if min(late_slope, last_slope) >= slope / 2:
+    last_slope, _, last_high = theil_sen(cycles[-max(3, number // 3) :], values[-max(3, number // 3) :])
+    later_slope, _, _ = theil_sen(cycles[number // 3 :], values[number // 3 :])
+    goes_on = later_slope >= max(floor, slope / 2) and mann_kendall(values[number // 3 :]) < GOES_ON
+    goes_on &= last_high >= slope / 2 if look == LAST_LOOK else min(late_slope, last_slope) >= slope / 2
+    if goes_on:
         if low <= floor:
             return result("inconclusive", "it grows, and more calls are needed to tell from noise")
         found = result("leaking")
-        if last or found.exact:
+        if look > FIRST_LOOK or (found.exact and slope * calls >= SURE):
             return found
         return result("inconclusive", "it grows, though not evenly: as many calls again will tell if that goes on")
     if late_slope <= floor or late_high <= slope / 2:

@@ -233,7 +233,9 @@ def test_a_server_is_started_for_one_test(pytester: pytest.Pytester) -> None:
     )
     done = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     done.assert_outcomes(passed=1, errors=2)
-    done.stdout.fnmatch_lines(["*leakline: sut: expected a program to run, found '/nonexistent/server'*", "*exited with status 0*"])
+    done.stdout.fnmatch_lines(
+        ["*leakline: sut: expected a program to run, found '/nonexistent/server'*", "*exited with status 0*"]
+    )
 
 
 def test_in_a_test_with_an_event_loop_of_its_own(pytester: pytest.Pytester) -> None:

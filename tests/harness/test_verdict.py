@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from harness.model import Growth, Resource, Sample
-from harness.verdict import FLOORS, MIN_SAMPLES, growth, judge, mann_kendall, theil_sen
+from harness.verdict import FIRST_LOOK, FLOORS, MIN_SAMPLES, growth, judge, mann_kendall, theil_sen
 
 CYCLES = np.arange(13) * 8.0
 RNG = np.random.default_rng(20261124)
@@ -103,7 +103,7 @@ def test_one_sample_out_of_line_calls_for_more_calls_and_does_not_hide_a_leak() 
     cycles = np.arange(9.0) * 8
     values = 106_552 + 3 * cycles
     values[5] -= 500
-    assert growth("objects", cycles, values, 0.02, last=False).state == "inconclusive"
+    assert growth("objects", cycles, values, 0.02, look=FIRST_LOOK).state == "inconclusive"
     cycles = np.arange(17.0) * 8
     values = 106_552 + 3 * cycles
     values[5] -= 500
