@@ -33,7 +33,7 @@ R = TypeVar("R")
 
 _MARK = "soak"
 _PROPERTY = "leakline"
-_REPORTS = ("json", "markdown")
+_REPORTS = ("html", "json")
 
 
 def no_growth(cycles: int = 96, *, warmup: int = 16) -> NoGrowth:

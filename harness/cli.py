@@ -30,6 +30,7 @@ from harness.soak import soak
 from harness.words import printable
 from reports import terminal
 from reports.ci import FORMATS
+from reports.html import compare_html, html
 from scenarios import BUILT_IN, Scenario, ScenarioError, load
 
 INTERRUPTED = 130
@@ -138,9 +139,13 @@ def baseline_command(run: Path, output: Path) -> None:
 @cli.command("compare")
 @click.argument("before", type=click.Path(path_type=Path))
 @click.argument("after", type=click.Path(path_type=Path))
-def compare_command(before: Path, after: Path) -> None:
+@click.option("--html", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write them over each other.")
+def compare_command(before: Path, after: Path, page: Path | None) -> None:
     """What is new, worse, better or gone between two runs. Exit code 1 when something is new or worse."""
-    sys.exit(_compared(Console(highlight=False), load_run(before), load_run(after)))
+    earlier, later = load_run(before), load_run(after)
+    if page is not None:
+        _write(compare_html(earlier, later, compare(earlier, later)), page)
+    sys.exit(_compared(Console(highlight=False), earlier, later))
 
 
 @cli.command("bisect", context_settings={"ignore_unknown_options": True})
@@ -273,7 +278,9 @@ def _demo(console: Console, given: dict[str, Any], platform: demo.Platform) -> i
 def _run(console: Console, settings: SoakSettings, title: str = "") -> RunResult:
     with terminal.Live(console, title or settings.name or "soak") as live:
         result = asyncio.run(_until_terminated(settings, live))
-    terminal.show(console, result)
+    page = Path(result.directory) / "report.html"
+    _write(html(result), page)
+    terminal.show(console, result, report=str(page))
     return result
 
 

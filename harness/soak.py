@@ -62,6 +62,9 @@ class Observer(Protocol):
     def sample(self, sample: Sample) -> None:
         """A sample that counts has been taken."""
 
+    def suspicion(self, growth: Growth) -> None:
+        """For the first time a resource looks as if it leaked; the verdict comes later."""
+
 
 class Silent:
     """An observer that shows nothing."""
@@ -73,6 +76,9 @@ class Silent:
         """Ignore it."""
 
     def sample(self, sample: Sample) -> None:
+        """Ignore it."""
+
+    def suspicion(self, growth: Growth) -> None:
         """Ignore it."""
 
 
@@ -217,6 +223,7 @@ class _Run:
         self._at_a_time = max(1, min(settings.concurrency, settings.cycles // verdict.MIN_SAMPLES))
         self._samples: list[Sample] = []
         self._notes: list[str] = []
+        self._suspected = False
         self._allocations: tuple[Allocation, ...] = ()
         self._first_kinds: Counter[str] = Counter()
         self._began = time.monotonic()
@@ -282,6 +289,11 @@ class _Run:
         self._samples.append(sample)
         self._journal.write("sample", cycles=cycles, values=values)
         self._observer.sample(sample)
+        if not self._suspected and len(self._samples) >= verdict.MIN_SAMPLES:
+            for growth in self._judge(verdict.FIRST_LOOK):
+                if growth.state == "leaking" and not self._suspected:
+                    self._suspected = True
+                    self._observer.suspicion(growth)
 
     async def _make(self, cycles: int, at_a_time: int | None = None) -> None:
         """Make `cycles` calls that are not counted, and wait until all is quiet."""

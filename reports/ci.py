@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from harness.model import Finding, RunResult
 from harness.words import amount, printable
+from reports.html import html
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
@@ -146,6 +147,7 @@ def csv(result: RunResult) -> str:
 
 
 FORMATS: Mapping[str, Callable[[RunResult], str]] = {
+    "html": html,
     "json": as_json,
     "junit": junit,
     "github": github,

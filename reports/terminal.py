@@ -5,72 +5,113 @@ Whatever comes from the server (names, paths, its output) is shown as text, neve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+import rich.live
+from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 from rich.text import Text
 
-from harness.model import CallStats, Finding, Growth, RunResult, Sample
+from harness.model import CallStats, Finding, Growth, Resource, RunResult, Sample
 from harness.words import amount, printable
 
 _LABEL = 10
 _NAME = 13
+_MOST_ROWS = 12
+_BARS = "▁▂▃▄▅▆▇█"
 
 
 class Live:
-    """Shows a run as it goes: a progress bar on a terminal, a line a phase elsewhere. A harness `Observer`."""
+    """Shows a run as it goes: on a terminal the calls and the counters that rise, elsewhere a line a phase.
+
+    A harness `Observer`.
+    """
 
     def __init__(self, console: Console, title: str) -> None:
         self._console = console
         self._title = title
+        self._moves = console.is_terminal and not console.no_color
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[counters]}", style="dim", markup=False),
             console=console,
-            transient=True,
-            disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task(title, total=None, counters="")
-        self._first: Sample | None = None
+        self._task = self._progress.add_task(title, total=None)
+        self._samples: list[Sample] = []
+        self._suspicion = ""
+        self._screen = rich.live.Live(
+            console=console, transient=True, get_renderable=self._drawn, refresh_per_second=4
+        )
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        if self._moves:
+            self._screen.start()
         return self
 
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._moves:
+            self._screen.stop()
 
     def phase(self, name: str) -> None:
         """Show what begins."""
         self._progress.reset(self._task, total=None, description=f"{self._title}: {name}")
-        if not self._console.is_terminal:
-            self._console.print(Text(f"{self._title}: {name}"))
+        self._line(f"{self._title}: {name}")
 
     def calls(self, done: int, total: int) -> None:
         """Move the bar."""
         self._progress.update(self._task, completed=done, total=total)
 
     def sample(self, sample: Sample) -> None:
-        """Show the counters that have risen since the first sample."""
-        self._first = self._first or sample
-        first = self._first.values
-        risen = [
-            f"{name} {amount(name, value - first[name], sign=True)}"
-            for name, value in sample.values.items()
-            if name != "rss" and name in first and value > first[name]
-        ]
-        self._progress.update(self._task, counters="  ".join(risen))
+        """Draw it."""
+        self._samples.append(sample)
+
+    def suspicion(self, growth: Growth) -> None:
+        """Say what looks like a leak."""
+        self._suspicion = f"{growth.resource} grows by {_rate(growth)[1:]} since {growth.cycles} calls"
+        self._line(f"{self._title}: {self._suspicion}")
+
+    def _line(self, text: str) -> None:
+        if not self._moves:
+            self._console.print(Text(text))
+
+    def _drawn(self) -> Group:
+        rows = Table.grid(padding=(0, 2))
+        for name, values in _risen(self._samples):
+            grown = Text(amount(name, values[-1] - values[0], sign=True), "bold")
+            rows.add_row("", Text(name), Text(sparkline(values), "red"), Text(amount(name, values[-1])), grown)
+        said = [Text(f"  {self._suspicion}", "bold red")] if self._suspicion else []
+        return Group(self._progress, *said, rows)
 
 
-def show(console: Console, result: RunResult) -> None:
+def _risen(samples: Sequence[Sample]) -> list[tuple[Resource, list[float]]]:
+    """The counters that are higher than at first, with their values."""
+    if len(samples) < 2:
+        return []
+    names = [name for name in samples[0].values if name in samples[-1].values]
+    columns = [(name, [s.values[name] for s in samples if name in s.values]) for name in names]
+    return [(name, values) for name, values in columns if values[-1] > values[0]][:_MOST_ROWS]
+
+
+def sparkline(values: Sequence[float], width: int = 32) -> str:
+    """Values as a row of bars, the newest last; older ones are left out evenly when there are more than `width`."""
+    if not values:
+        return ""
+    step = max(1.0, len(values) / width)
+    chosen = [values[min(len(values) - 1, int((number + 1) * step) - 1)] for number in range(min(width, len(values)))]
+    least, most = min(chosen), max(chosen)
+    height = (most - least) or 1.0
+    return "".join(_BARS[round((value - least) / height * (len(_BARS) - 1))] for value in chosen)
+
+
+def show(console: Console, result: RunResult, report: str = "") -> None:
     """Print the verdict of a run: fits a screen."""
     console.print()
     console.print(Text.assemble(("leakline", "bold"), " · ", printable(str(result))))
@@ -96,6 +137,8 @@ def show(console: Console, result: RunResult) -> None:
     for note in result.notes:
         _row(console, "note", "yellow", "", printable(note))
     _row(console, "run", "dim", result.directory, "")
+    if report:
+        _row(console, "report", "dim", report, "")
     console.print()
 
 

@@ -179,6 +179,9 @@ def test_a_server_killed_in_mid_run_ends_the_run_with_one_clear_line(bridge: Bri
         def calls(self, done: int, total: int) -> None:
             pass
 
+        def suspicion(self, growth: object) -> None:
+            pass
+
         def sample(self, sample: object) -> None:
             self.samples += 1
             if self.samples == 3:

@@ -115,5 +115,28 @@ def test_on_a_terminal_there_is_a_bar_and_the_counters_that_rise() -> None:
         live.sample(Sample(8, 1.0, {"timers": 1.0, "heap": 10.0}))
         live.sample(Sample(16, 2.0, {"timers": 3.0, "heap": 10.0}))
         live.calls(16, 96)
-    assert "16/96" in output.getvalue()
-    assert "timers +2.00" in output.getvalue()
+        live.suspicion(growth("timers", "leaking", 0.25))
+    text = output.getvalue()
+    assert "16/96" in text
+    assert "▁█" in text
+    assert "+2.00" in text
+    assert "timers grows by 0.25 a call since 96 calls" in text
+    assert "heap" not in text  # it has not risen
+
+
+def test_without_colour_there_are_plain_lines() -> None:
+    output = io.StringIO()
+    console = Console(file=output, width=120, force_terminal=True, no_color=True)
+    with terminal.Live(console, "soak") as live:
+        live.phase("calls")
+        live.suspicion(growth("timers", "leaking", 0.25))
+    assert output.getvalue() == "soak: calls\nsoak: timers grows by 0.25 a call since 96 calls\n"
+
+
+def test_sparklines_are_no_wider_than_they_may_be() -> None:
+    assert terminal.sparkline([1, 2, 3, 8]) == "▁▂▃█"
+    assert terminal.sparkline([5, 5]) == "▁▁"
+    assert terminal.sparkline([]) == ""
+    many = terminal.sparkline(range(1000), width=10)
+    assert len(many) == 10
+    assert many[-1] == "█"

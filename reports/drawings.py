@@ -1,0 +1,169 @@
+"""Layouts of the report's drawings, in a plane 1,000 wide: the flame graph and the timeline. Pure functions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from harness.model import Allocation, Frame, Seen
+from harness.words import amount
+
+WIDTH = 1000.0
+_BOX_HEIGHT = 20
+_CHARACTER = 6.2
+_LEAST_WIDTH = 1.0
+_MOST_LANES = 24
+_LANE = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A frame of the flame graph: as wide as what it and the frames above it allocated."""
+
+    x: float
+    y: float
+    width: float
+    label: str
+    title: str
+    kind: str
+
+
+@dataclass(slots=True)
+class _Node:
+    frame: Frame | None = None
+    size: float = 0.0
+    children: dict[tuple[str, int, str], _Node] = field(default_factory=dict)
+
+
+def flame(allocations: Sequence[Allocation]) -> tuple[Box, ...]:
+    """The boxes, the outermost frames at the top (y = 0: frames hang down from their callers)."""
+    root = _Node()
+    for allocation in allocations:
+        root.size += allocation.bytes_per_cycle
+        node = root
+        for frame in reversed(_folded(allocation.stack)):
+            node = node.children.setdefault((frame.file, frame.line, frame.function), _Node(frame))
+            node.size += allocation.bytes_per_cycle
+    boxes: list[Box] = []
+    _lay(root, 0.0, 0, WIDTH / root.size if root.size else 0.0, boxes)
+    return tuple(boxes)
+
+
+def _folded(stack: Sequence[Frame]) -> list[Frame]:
+    """The user's own frames, and of each run of others the ends."""
+    return [
+        frame
+        for number, frame in enumerate(stack)
+        if frame.kind == "user"
+        or number in (0, len(stack) - 1)
+        or stack[number - 1].kind == "user"
+        or stack[number + 1].kind == "user"
+    ]
+
+
+def _lay(node: _Node, x: float, depth: int, scale: float, boxes: list[Box]) -> None:
+    for child in sorted(node.children.values(), key=lambda each: -each.size):
+        width = child.size * scale
+        if width < _LEAST_WIDTH or child.frame is None:
+            continue
+        frame = child.frame
+        name = frame.function or frame.file.rpartition("/")[2]
+        title = f"{name}  {frame.file}:{frame.line}  {amount('heap', child.size)} a call"
+        label = _fitting(f"{name}:{frame.line}", width)
+        boxes.append(Box(round(x, 2), depth * _BOX_HEIGHT, round(width, 2), label, title, frame.kind))
+        _lay(child, x, depth + 1, scale, boxes)
+        x += width
+
+
+def _fitting(text: str, width: float) -> str:
+    most = int((width - 8) / _CHARACTER)
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    if len(text) <= most:
+        return text
+    return text[: most - 1] + "…" if most > 3 else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One connection in the timeline."""
+
+    x: float
+    y: float
+    width: float
+    title: str
+    kind: str
+    """`ok`, `open` (to the run's end) or `failed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Text at a place."""
+
+    x: float
+    y: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Connections over the run's time, in lanes by kind."""
+
+    bars: tuple[Bar, ...]
+    labels: tuple[Label, ...]
+    height: float
+
+
+def timeline(seen: Sequence[Seen], end_s: float) -> Timeline:
+    """The timeline of what was `seen` in a run of so many seconds; what does not fit its lanes lies on the last."""
+    if not seen:
+        return Timeline((), (), 0)
+    start = min(each.opened_s for each in seen)
+    end = max(end_s, *(each.closed_s or each.opened_s for each in seen), start + 0.001)
+    scale = WIDTH / (end - start)
+    bars: list[Bar] = []
+    labels: list[Label] = []
+    y = 0.0
+    for kind in sorted({each.kind for each in seen}):
+        labels.append(Label(0, y + 12, kind))
+        y += 18
+        free: list[float] = []
+        for each in sorted((s for s in seen if s.kind == kind), key=lambda s: s.opened_s):
+            until = end if each.closed_s is None else each.closed_s
+            lane = _lane(free, each.opened_s, until)
+            state = "open" if each.closed_s is None else "failed" if each.has_failed else "ok"
+            how = each.ending or "still open at the end"
+            title = f"{kind} {each.call}: {each.opened_s:.1f} s to {until:.1f} s, {how}"
+            width = max(1.5, (until - each.opened_s) * scale)
+            bars.append(
+                Bar(round((each.opened_s - start) * scale, 2), y + lane * _LANE, round(width, 2), title, state)
+            )
+        y += len(free) * _LANE + 6
+    y += 16
+    labels += [Label(0, y - 4, f"{start:.0f} s"), Label(WIDTH - 40, y - 4, f"{end:.0f} s")]
+    return Timeline(tuple(bars), tuple(labels), y)
+
+
+def _lane(free: list[float], opened: float, until: float) -> int:
+    """The first lane that is free from `opened` on; it is taken `until` then."""
+    for number, since in enumerate(free):
+        if since <= opened:
+            free[number] = until
+            return number
+    if len(free) < _MOST_LANES:
+        free.append(until)
+        return len(free) - 1
+    free[-1] = max(free[-1], until)
+    return len(free) - 1
+
+
+def counted(seen: Iterable[Seen]) -> list[tuple[str, int, int, int]]:
+    """(kind, how many, still open, failed) of each kind."""
+    number: Counter[str] = Counter()
+    still: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    for each in seen:
+        number[each.kind] += 1
+        still[each.kind] += each.closed_s is None
+        failed[each.kind] += each.has_failed
+    return [(kind, number[kind], still[kind], failed[kind]) for kind in sorted(number)]
