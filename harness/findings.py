@@ -17,7 +17,7 @@ from harness.model import MEMORY, RESOURCES, Companion, Finding, Frame, Growth, 
 from harness.resources import rank
 from harness.source import context, function_at, line_text
 from harness.survey import OFTEN, Survey
-from harness.verdict import FLOORS
+from harness.verdict import FLOOR, FLOORS
 
 _RARE = 0.2
 """A site that made less than this share of the growth is steady state that was renewed, not a leak."""
@@ -154,6 +154,10 @@ def _groups(growth: Growth, survey: Survey | None, root: Path) -> list[_Group]:
         group.held_per_cycle += row.size_bytes / survey.cycles
     kept = [g for g in by_function.values() if g.counts[growth.resource] >= _RARE * growth.per_cycle]
     kept = _without_renewed(kept, growth)
+    total = sum(g.counts[growth.resource] for g in kept)
+    # A share under the floor is what a library happens to hold while the watch ends.
+    floor = FLOORS.get(growth.resource, FLOOR) * total / growth.per_cycle
+    kept = [g for g in kept if g.counts[growth.resource] >= floor] or kept
     total = sum(g.counts[growth.resource] for g in kept)
     for group in kept:  # the long run's rate, shared out as the watch saw it
         group.counts[growth.resource] *= growth.per_cycle / total

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.model import CallStats, Finding, Growth, Resource, RunResult, Sample
+from harness.resources import BYTES
 from harness.words import amount, printable
 
 _LABEL = 10
@@ -85,10 +86,14 @@ class Live:
     def _drawn(self) -> Group:
         rows = Table.grid(padding=(0, 2))
         for name, values in _risen(self._samples):
-            grown = Text(amount(name, values[-1] - values[0], sign=True), "bold")
-            rows.add_row("", Text(name), Text(sparkline(values), "red"), Text(amount(name, values[-1])), grown)
+            now, grown = _counted(name, values[-1]), _counted(name, values[-1] - values[0], "+")
+            rows.add_row("", Text(name), Text(sparkline(values), "red"), Text(now), Text(grown, "bold"))
         said = [Text(f"  {self._suspicion}", "bold red")] if self._suspicion else []
         return Group(self._progress, *said, rows)
+
+
+def _counted(resource: Resource, value: float, sign: str = "") -> str:
+    return amount(resource, value, sign=bool(sign)) if resource in BYTES else f"{value:{sign},.0f}"
 
 
 def _risen(samples: Sequence[Sample]) -> list[tuple[Resource, list[float]]]:
