@@ -20,6 +20,7 @@ from rich.console import Console
 from fakes.faults import FaultError, Rule, parse_rule
 from fakes.serving import seldom_collect
 from harness import demo
+from harness.alerts import thresholds
 from harness.compare import compare
 from harness.errors import LeaklineError, UsageError
 from harness.fakes import running
@@ -27,6 +28,7 @@ from harness.model import RunResult
 from harness.runs import load as load_run
 from harness.settings import SoakSettings, from_files, make
 from harness.soak import soak
+from harness.watch import Watch, WatchSettings
 from harness.words import printable
 from reports import terminal
 from reports.ci import FORMATS
@@ -208,6 +210,41 @@ def _compared(console: Console, before: RunResult, after: RunResult) -> int:
     if not differences:
         console.print("no leak in either")
     return int(any(difference.is_regression for difference in differences))
+
+
+@cli.command("watch")
+@click.option("--pid", type=int, required=True, metavar="N", help="The server's process.")
+@click.option(
+    "--every", "every_s", type=float, default=15.0, show_default=True, metavar="S", help="Between readings."
+)
+@click.option("--for", "for_s", type=float, metavar="S", help="How long.  [default: until the server ends]")
+@click.option(
+    "--gauge", "gauges", multiple=True, metavar="NAME=URL#FIELD", help="A number of the server's; 'calls' is known."
+)
+@click.option("--threshold", "limits", multiple=True, metavar="NAME=N", help="Such as timers=10, heap_jump_mb=50.")
+@click.option("--agent/--no-agent", default=True, help="Look inside, or from outside alone.")
+@click.option("--metrics-port", type=int, metavar="N", help="Serve a page for Prometheus on 127.0.0.1.")
+@click.option("--webhook", default="", metavar="URL", help="Tell it of each alert.")
+def watch_command(gauges: tuple[str, ...], limits: tuple[str, ...], **flags: Any) -> None:
+    """Watch a server that runs, and say when it begins to leak.
+
+    Exit code: 0 when no alert was raised, 1 when one was, 2 wrong use.
+    """
+    settings = WatchSettings(
+        gauges=_pairs("--gauge", gauges), limits=thresholds(_pairs("--threshold", limits)), **flags
+    )
+    sys.exit(asyncio.run(_watch(Console(highlight=False), settings)))
+
+
+async def _watch(console: Console, settings: WatchSettings) -> int:
+    worried = False
+    async with Watch(settings) as watch:
+        if watch.metrics_port is not None:
+            console.print(f"metrics: http://127.0.0.1:{watch.metrics_port}/metrics", soft_wrap=True)
+        async for seen in watch.looks():
+            worried |= any(change.raised for change in seen.changes)
+            terminal.show_look(console, seen.values, [*map(str, seen.changes)], seen.notes)
+    return int(worried)
 
 
 @cli.group("fakes")

@@ -5,7 +5,8 @@ Whatever comes from the server (names, paths, its output) is shown as text, neve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.model import CallStats, Finding, Growth, Resource, RunResult, Sample
-from harness.resources import BYTES
+from harness.resources import BYTES, rank
 from harness.words import amount, printable
 
 _LABEL = 10
@@ -94,6 +95,22 @@ class Live:
 
 def _counted(resource: Resource, value: float, sign: str = "") -> str:
     return amount(resource, value, sign=bool(sign)) if resource in BYTES else f"{value:{sign},.0f}"
+
+
+def show_look(
+    console: Console, values: Mapping[Resource, float], changes: Sequence[str], notes: Sequence[str]
+) -> None:
+    """A line of a watch: the time and what the server holds; above it what has changed."""
+    now = f"{datetime.now().astimezone():%H:%M:%S}"
+    for note in notes:
+        console.print(Text(f"{now}  note   {printable(note)}", "yellow"), soft_wrap=True)
+    for change in changes:
+        console.print(
+            Text(f"{now}  {printable(change, most=300)}", "bold red" if change.startswith("ALERT") else "green"),
+            soft_wrap=True,
+        )
+    held = "  ".join(f"{name} {_counted(name, values[name])}" for name in sorted(values, key=rank))
+    console.print(Text(f"{now}  {printable(held, most=400)}", "dim"), soft_wrap=True)
 
 
 def _risen(samples: Sequence[Sample]) -> list[tuple[Resource, list[float]]]:

@@ -38,10 +38,26 @@ def suts_python() -> str:
 
 
 @pytest.fixture
-def node_modules() -> Path:
-    """The folder of the Node clients, with their packages installed."""
-    if shutil.which("node") is None:
+def node() -> str:
+    """Node's program."""
+    program = shutil.which("node")
+    if program is None:
         missing("Node.js", "install Node.js 20 or newer")
+    return program
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Chromium's program."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if program := shutil.which(name):
+            return program
+    missing("Chromium", "apt-get install chromium")
+
+
+@pytest.fixture
+def node_modules(node: str) -> Path:
+    """The folder of the Node clients, with their packages installed."""
     folder = SUTS / "node"
     if not (folder / "node_modules" / "openai").is_dir():
         missing("the Node clients' packages", "make tests/suts/node/node_modules/.installed")
@@ -49,10 +65,8 @@ def node_modules() -> Path:
 
 
 @pytest.fixture
-def restaurant_node() -> Path:
+def restaurant_node(node: str) -> Path:
     """The folder of the reference server in Node, with its packages installed."""
-    if shutil.which("node") is None:
-        missing("Node.js", "install Node.js 20 or newer")
     folder = ROOT / "restaurant_node"
     if not (folder / "node_modules" / "ws").is_dir():
         missing("the Node restaurant's packages", "make restaurant_node/node_modules/.installed")

@@ -46,6 +46,19 @@ WATCHED: tuple[Resource, ...] = (
 )
 """What the agents can name the line of."""
 
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """An event with more listeners than its emitter allows."""
+
+    emitter: str
+    """The emitter's class."""
+    event: str
+    count: int
+    most: int
+    """Node's `getMaxListeners`; 10, its default, for pyee, which has no limit of its own."""
+
+
 _ANSWER_S = 30.0
 _LINE_BYTES = 64 * 1024 * 1024
 
@@ -73,6 +86,7 @@ class Agents:
         self.problems: list[str] = []
         """What went wrong, for the report."""
         self._lines: dict[int, _Line] = {}
+        self._crowded: tuple[Crowd, ...] = ()
         # Not in the run's folder: a Unix socket's path may have 107 bytes at the most.
         self._directory = Path(tempfile.gettempdir()) / f"leakline-{secrets.token_hex(8)}"
         self._server: asyncio.Server | None = None
@@ -156,9 +170,19 @@ class Agents:
         """Those of the counters that cost the SUT nothing, without a collection."""
         return await self._counts("peek")
 
+    @property
+    def crowded(self) -> tuple[Crowd, ...]:
+        """Events that had more listeners than their emitter allows at the last sample."""
+        return self._crowded
+
     async def _counts(self, command: str) -> dict[Resource, float]:
         answers = await self._ask_all(command)
         totals: dict[Resource, float] = {}
+        if command == "sample":
+            rows = [row for _, answer in answers for row in answer.get("crowded", [])]
+            self._crowded = tuple(
+                Crowd(str(r["emitter"]), str(r["event"]), int(r["count"]), int(r["most"])) for r in rows
+            )
         for resource in {name for names in COUNTED.values() for name in names}:
             values = [a["resources"].get(resource) for line, a in answers if resource in COUNTED[line.language]]
             if values and all(isinstance(value, int | float) for value in values):

@@ -1,7 +1,5 @@
 """The HTML report, opened in a real Chromium."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,22 +23,14 @@ from harness.model import (
 from harness.resources import gauge
 from reports.html import compare_html, html, verdict_sentence
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 HOSTILE = "<script>document.title='owned'</script>\x1b[31m\x07\udcff\"'&" + "x" * 10_000
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        why = "Chromium is missing: apt-get install chromium"
-        if os.environ.get("CI"):
-            pytest.fail(why)
-        pytest.skip(why)
+def browser(chromium: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield browser
         browser.close()
 

@@ -5,6 +5,7 @@ const { EventEmitter } = require('node:events')
 const net = require('node:net')
 const util = require('node:util')
 
+const MOST_CROWDED = 5
 const PLAIN = new Set(['', 'Object', 'Array', 'Function'])
 
 const timer = setTimeout(() => {}, 0)
@@ -126,4 +127,27 @@ function * listenersOf(emitters) {
   }
 }
 
-module.exports = { containers, moreOf, listenersOf, liveTimers, openSockets, pendingPromises, take }
+// Events of EventEmitters with more listeners than their emitter allows, the most first. 0 allows any number.
+function crowded({ emitters }) {
+  const found = []
+  for (const emitter of emitters) {
+    const events = own(emitter, '_events')
+    if (events === null || typeof events !== 'object') continue
+    const most = own(emitter, '_maxListeners') ?? EventEmitter.defaultMaxListeners
+    for (const event of Reflect.ownKeys(events)) {
+      const registered = own(events, event)
+      const count = Array.isArray(registered) ? registered.length : 1
+      if (most > 0 && count > most) found.push({ emitter: classOf(emitter), event: String(event).slice(0, 80), count, most })
+    }
+  }
+  return found.sort((one, other) => other.count - one.count).slice(0, MOST_CROWDED)
+}
+
+function classOf(object) {
+  const prototype = Object.getPrototypeOf(object)
+  const constructor = prototype === null ? undefined : own(prototype, 'constructor')
+  const name = typeof constructor === 'function' ? own(constructor, 'name') : undefined
+  return typeof name === 'string' ? name.slice(0, 80) : ''
+}
+
+module.exports = { containers, crowded, moreOf, listenersOf, liveTimers, openSockets, pendingPromises, take }

@@ -95,9 +95,10 @@ class Commands {
     await still()
     // fetch leaves an entry of each request there, up to 250: no leak, but it looks like one until then.
     performance.clearResourceTimings()
-    const counted = await this._inspected(async (inspection) => {
+    const { crowded, ...counted } = await this._inspected(async (inspection) => {
       const found = await census.take(inspection, this._line)
       return {
+        crowded: census.crowded(found),
         objects: found.number,
         timers: census.liveTimers(found).length,
         listeners: [...census.listenersOf(this._knownOf(found))].length,
@@ -105,7 +106,7 @@ class Commands {
       }
     })
     await collectGarbage()
-    return { resources: { ...counted, heap: await heapInUse() } }
+    return { resources: { ...counted, heap: await heapInUse() }, crowded }
   }
 
   async _inspected(work) {

@@ -11,6 +11,8 @@ from types import AsyncGeneratorType
 from leakline_agent import heap
 
 _MOST_COLLECTIONS = 3
+_MOST_LISTENERS = 10
+_MOST_CROWDED = 5
 _known_loops = weakref.WeakSet()
 
 
@@ -47,7 +49,7 @@ def sample():
     resources["listeners"] = sum(1 for _ in live_listeners(by_type))
     resources["async_generators"] = sum(1 for _ in live_async_generators(by_type))
     resources["garbage"] = len(gc.garbage)
-    return {"resources": resources}
+    return {"resources": resources, "crowded": crowded(by_type)}
 
 
 def peek():
@@ -173,6 +175,31 @@ def live_listeners(by_type):
                 receivers = attributes.get("receivers")
                 for receiver in list(receivers.values()) if isinstance(receivers, dict) else ():
                     yield attributes.get("name"), receiver() if isinstance(receiver, weakref.ref) else receiver
+    for _, event, handlers in _registered(by_type):
+        for handler in handlers:
+            yield event, handler
+
+
+def crowded(by_type):
+    """Events of pyee emitters with more handlers than Node would warn of (pyee has no such limit), the most first.
+
+    As [{"emitter", "event", "count", "most"}].
+    """
+    found = [
+        {
+            "emitter": type(emitter).__name__,
+            "event": event[:80] if type(event) is str else "",
+            "count": len(handlers),
+        }
+        for emitter, event, handlers in _registered(by_type)
+        if len(handlers) > _MOST_LISTENERS
+    ]
+    found.sort(key=lambda row: row["count"], reverse=True)
+    return [{**row, "most": _MOST_LISTENERS} for row in found[:_MOST_CROWDED]]
+
+
+def _registered(by_type):
+    """(emitter, event name, its handlers) of every event of every pyee emitter."""
     emitters = sys.modules.get("pyee.base")
     base = emitters.__dict__.get("EventEmitter") if emitters is not None else None
     if base is None:
@@ -183,5 +210,4 @@ def live_listeners(by_type):
         for emitter in instances:
             events = object.__getattribute__(emitter, "__dict__").get("_events")
             for event, handlers in list(events.items()) if isinstance(events, dict) else ():
-                for handler in list(handlers):
-                    yield event, handler
+                yield emitter, event, list(handlers)
