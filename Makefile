@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 SUTS := .venv-suts/.installed
 NODE := tests/suts/node/node_modules/.installed restaurant_node/node_modules/.installed
 
-.PHONY: demo test check benchmark clean
+.PHONY: demo test check chromium docs screenshots benchmark clean
 
 demo: $(INSTALLED)
 	$(BIN)/leakline soak
@@ -16,13 +16,29 @@ demo: $(INSTALLED)
 # Two at a time: much of a soak is waiting, and two cores are enough for two.
 WORKERS ?= 2
 
-test: check $(SUTS) $(if $(shell command -v npm),$(NODE))
+# The report's tests open it in a browser: it is installed where that can be done, else they are skipped.
+CHROMIUM := $(if $(shell command -v chromium || command -v chromium-browser || command -v google-chrome),,chromium)
+
+chromium:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium > /dev/null; \
+	else echo "no Chromium: the tests of the HTML report will be skipped"; fi
+
+test: check $(CHROMIUM) $(SUTS) $(if $(shell command -v npm),$(NODE))
 	$(BIN)/pytest -n $(WORKERS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(MAKE) --no-print-directory docs
+
+# A link that leads nowhere is an error.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+screenshots: $(INSTALLED)
+	$(BIN)/python docs/screenshots.py
 
 benchmark: $(INSTALLED)
 	for script in benchmarks/*.py; do $(BIN)/python $$script; done
@@ -44,4 +60,4 @@ $(NODE): %/node_modules/.installed: %/package.json
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-suts tests/suts/node/node_modules restaurant_node/node_modules runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf site $(VENV) .venv-suts tests/suts/node/node_modules restaurant_node/node_modules runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
