@@ -139,7 +139,8 @@ def judged(
     cycles, values = trace(random, noise, size, leak, resource, LAST_LOOK * CALLS)
     for look in range(FIRST_LOOK, LAST_LOOK + 1):
         seen = look * CALLS // BATCH + 1
-        state = growth(resource, cycles[:seen], values[:seen], FLOORS[resource], look=look).state
+        more = look < LAST_LOOK
+        state = growth(resource, cycles[:seen], values[:seen], FLOORS[resource], look=look, more_to_come=more).state
         if state != "inconclusive":
             break
     return state, look * CALLS

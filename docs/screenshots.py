@@ -23,14 +23,15 @@ from reports.html import html
 IMAGES = Path(__file__).with_name("images")
 LEAKS = "websocket_listeners,timeout_timers"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-PAPER = '<body style="margin:0;background:#0c0e11;color:#d4d7dc"><pre style="font:14px/1.45 DejaVu Sans Mono,monospace;padding:18px">'
+STYLE = "font:14px/1.45 DejaVu Sans Mono,monospace;padding:18px"
+PAPER = f'<body style="margin:0;background:#0c0e11;color:#d4d7dc"><pre style="{STYLE}">'
 
 
 def terminal_page(result: RunResult) -> str:
     """What the terminal shows at the end of the run, as HTML."""
     console = Console(record=True, width=132, file=io.StringIO(), force_terminal=True)
     terminal.show(console, result, report=f"{result.directory}/report.html")
-    return console.export_html(theme=MONOKAI, inline_styles=True, code_format=PAPER + "{code}</pre></body>")
+    return console.export_html(theme=MONOKAI, inline_styles=True, code_format=f"{PAPER}{{code}}</pre></body>")
 
 
 def photograph(page: Page, text: str, name: str, *, full: bool) -> None:

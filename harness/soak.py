@@ -253,7 +253,7 @@ class _Run:
         self._first_kinds = self._counters.kinds()
         await self._measure(settings.cycles, counted_from)
         look = verdict.FIRST_LOOK
-        while self._is_unsure(self._judge(look)) and look < verdict.LAST_LOOK:
+        while look < verdict.LAST_LOOK and self._is_unsure(self._judge(look, more_to_come=True)):
             self._observer.phase("more calls, to be sure")
             await self._measure(settings.cycles, counted_from)
             look += 1
@@ -264,9 +264,9 @@ class _Run:
         found = await self._watch(growths)
         return self._result(growths, levels, (*found, *await self._explain(levels)))
 
-    def _judge(self, look: int) -> tuple[Growth, ...]:
+    def _judge(self, look: int, *, more_to_come: bool = False) -> tuple[Growth, ...]:
         floors = verdict.floors_for(self._agents.languages, self._samples[-1].cycles)
-        return verdict.judge(self._samples, floors, look=look)
+        return verdict.judge(self._samples, floors, look=look, more_to_come=more_to_come)
 
     def _is_unsure(self, growths: Sequence[Growth]) -> bool:
         """Whether more calls would tell more."""

@@ -88,22 +88,36 @@ Floats = NDArray[np.float64]
 
 
 def judge(
-    samples: Sequence[Sample], floors: Mapping[Resource, float] = FLOORS, *, look: int = SECOND_LOOK
+    samples: Sequence[Sample],
+    floors: Mapping[Resource, float] = FLOORS,
+    *,
+    look: int = SECOND_LOOK,
+    more_to_come: bool = False,
 ) -> tuple[Growth, ...]:
     """The growth of every resource that all `samples` have, in the order of RESOURCES, gauges last.
 
-    `look` says which look at the run this is. The second is right for a run that is looked at once.
+    `look` says which look at the run this is; the second is right for a run that is looked at once. With
+    `more_to_come`, what more calls could show is inconclusive, not clean.
     """
     cycles = np.array([s.cycles for s in samples], dtype=np.float64)
     growths = []
     for resource in sorted({name for s in samples for name in s.values}, key=lambda name: (rank(name), name)):
         if all(resource in s.values for s in samples):
             values = np.array([s.values[resource] for s in samples], dtype=np.float64)
-            growths.append(growth(resource, cycles, values, floors.get(resource, FLOOR), look=look))
+            floor = floors.get(resource, FLOOR)
+            growths.append(growth(resource, cycles, values, floor, look=look, more_to_come=more_to_come))
     return tuple(growths)
 
 
-def growth(resource: Resource, cycles: Floats, values: Floats, floor: float, *, look: int = SECOND_LOOK) -> Growth:
+def growth(
+    resource: Resource,
+    cycles: Floats,
+    values: Floats,
+    floor: float,
+    *,
+    look: int = SECOND_LOOK,
+    more_to_come: bool = False,
+) -> Growth:
     """Judge one resource: `values` at quiet points after `cycles` calls."""
     number = len(values)
     calls = int(cycles[-1] - cycles[0]) if number else 0
@@ -116,13 +130,13 @@ def growth(resource: Resource, cycles: Floats, values: Floats, floor: float, *, 
     if number < MIN_SAMPLES:
         return result("inconclusive", f"{number} samples; a verdict needs {MIN_SAMPLES}")
     chance = mann_kendall(values)
-    if slope > floor and ALPHA < chance <= SUSPICION and look < LAST_LOOK:
+    if slope > floor and ALPHA < chance <= SUSPICION and more_to_come:
         return result("inconclusive", "it may grow, and more calls are needed to tell from noise")
     if slope <= floor or chance > ALPHA:
         aim = max(AIM.get(resource, 2 * FLOOR), 2 * floor)
         if high <= aim:
             return result("clean")
-        if look < LAST_LOOK:
+        if more_to_come:
             return result("inconclusive", "its noise could hide a leak, and more calls are needed to tell")
         return result("clean", f"too noisy to see a leak of less than {amount(resource, high)} a call")
     # A cache that has filled, or a swing that has turned, is flat at the end, however steep the whole is.
