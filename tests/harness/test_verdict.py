@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from harness.model import Growth, Resource, Sample
 from harness.verdict import FIRST_LOOK, FLOORS, MIN_SAMPLES, growth, judge, mann_kendall, theil_sen
@@ -111,26 +112,24 @@ def test_one_sample_out_of_line_calls_for_more_calls_and_does_not_hide_a_leak() 
 
 
 def test_what_noise_could_hide_is_worth_more_calls_and_then_said() -> None:
-    cycles = np.arange(13) * 8.0
     values = 1e6 + RNG.uniform(-200_000, 200_000, 13)
-    assert growth("heap", cycles, values, 64.0, look=FIRST_LOOK, more_to_come=True).state == "inconclusive"
-    last = growth("heap", cycles, values, 64.0)
+    assert growth("heap", CYCLES, values, 64.0, look=FIRST_LOOK, more_to_come=True).state == "inconclusive"
+    last = growth("heap", CYCLES, values, 64.0)
     assert last.state == "clean"
     assert last.note.startswith("too noisy to see a leak of less than ")
 
 
 def test_a_small_step_is_no_leak_at_the_first_look() -> None:
-    cycles = np.arange(13) * 8.0
-    few = growth("timers", cycles, 4 + np.arange(13) * 0.5, 0.05, look=FIRST_LOOK, more_to_come=True)
+    few = growth("timers", CYCLES, 4 + CYCLES / 16, 0.05, look=FIRST_LOOK, more_to_come=True)
     assert few.exact
     assert few.state == "inconclusive"  # six in all: a cache may be filling
-    many = growth("timers", cycles, 4 + np.arange(13) * 1.0, 0.05, look=FIRST_LOOK, more_to_come=True)
+    many = growth("timers", CYCLES, 4 + CYCLES / 8, 0.05, look=FIRST_LOOK, more_to_come=True)
     assert many.state == "leaking"
 
 
 def test_warm_up_that_is_over_by_the_last_look_is_none() -> None:
-    cycles = np.arange(37) * 8.0
-    warm = 1e6 + 300_000 * (1 - np.exp(-cycles / 25)) + RNG.uniform(-8_000, 8_000, 37)
+    cycles = np.arange(0, 296, 8, dtype=np.float64)
+    warm: NDArray[np.float64] = 1e6 + 300_000 * (1 - np.exp(-cycles / 25)) + RNG.uniform(-8_000, 8_000, 37)
     assert growth("heap", cycles, warm, 64.0, look=3).state == "clean"
-    leak = warm + 1024 * cycles
+    leak: NDArray[np.float64] = warm + 1024 * cycles
     assert growth("heap", cycles, leak, 64.0, look=3).state == "leaking"
