@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from harness.model import Growth, Resource, Sample
 from harness.verdict import FIRST_LOOK, FLOORS, MIN_SAMPLES, growth, judge, mann_kendall, theil_sen
 
-CYCLES = np.arange(13) * 8.0
+CYCLES: NDArray[np.float64] = np.arange(0, 104, 8, dtype=np.float64)
 RNG = np.random.default_rng(20261124)
 
 
