@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +22,7 @@ from fakes.faults import FaultError, Rule, parse_rule
 from fakes.serving import seldom_collect
 from harness import demo
 from harness.alerts import thresholds
-from harness.compare import compare
+from harness.compare import Difference, compare
 from harness.errors import LeaklineError, UsageError
 from harness.fakes import running
 from harness.model import RunResult
@@ -145,9 +146,10 @@ def baseline_command(run: Path, output: Path) -> None:
 def compare_command(before: Path, after: Path, page: Path | None) -> None:
     """What is new, worse, better or gone between two runs. Exit code 1 when something is new or worse."""
     earlier, later = load_run(before), load_run(after)
+    differences = compare(earlier, later)
     if page is not None:
-        _write(compare_html(earlier, later, compare(earlier, later)), page)
-    sys.exit(_compared(Console(highlight=False), earlier, later))
+        _write(compare_html(earlier, later, differences), page)
+    sys.exit(_show_differences(Console(highlight=False), differences))
 
 
 @cli.command("bisect", context_settings={"ignore_unknown_options": True})
@@ -190,20 +192,25 @@ def _write(text: str, output: Path | None) -> None:
 
 
 def _judged(console: Console, result: RunResult, baseline: str | None) -> int:
-    """The exit code of a run; in a GitHub workflow its findings are put on their lines."""
+    """The exit code of a run; in a GitHub workflow its findings, or what is new or worse, are put on their lines."""
+    earlier = load_run(Path(baseline)) if baseline is not None else None
+    differences = compare(earlier, result) if earlier is not None else ()
+    if earlier is not None:
+        worse = tuple(d.finding for d in differences if d.is_regression)
+        state = "clean" if result.state == "leaking" and not worse else result.state
+        result = replace(result, findings=worse, state=state)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         click.echo(FORMATS["github"](result), nl=False)
         summary = os.environ.get("GITHUB_STEP_SUMMARY")
         if summary:
             with Path(summary).open("a", encoding="utf-8") as file:
                 file.write(FORMATS["markdown"](result))
-    if baseline is None:
+    if earlier is None:
         return result.exit_code
-    return _compared(console, load_run(Path(baseline)), result) or (3 if result.exit_code == 3 else 0)
+    return _show_differences(console, differences) or (3 if result.exit_code == 3 else 0)
 
 
-def _compared(console: Console, before: RunResult, after: RunResult) -> int:
-    differences = compare(before, after)
+def _show_differences(console: Console, differences: Sequence[Difference]) -> int:
     for difference in differences:
         style = "red" if difference.is_regression else "green" if difference.kind in ("better", "gone") else ""
         console.print(printable(str(difference), most=400), style=style, markup=False, soft_wrap=True)

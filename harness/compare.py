@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from harness.model import Finding, Growth, RunResult
+from harness.model import MEMORY, Companion, Finding, Growth, RunResult
 from harness.words import amount
 
 Kind = Literal["new", "worse", "same", "better", "gone"]
@@ -25,6 +25,8 @@ class Difference:
     before: float | None
     """Growth a call in the earlier run."""
     after: float | None
+    added: tuple[Companion, ...] = ()
+    """What grows with it now and did not before: another leak at the same place."""
 
     @property
     def is_regression(self) -> bool:
@@ -38,12 +40,14 @@ class Difference:
             return "none" if value is None else amount(resource, value, sign=True)
 
         where = str(self.finding.site) if self.finding.site is not None else self.finding.detail or "line not known"
-        return f"{self.kind:6}  {resource}  {said(self.before)} -> {said(self.after)} a call  {where}"
+        rows = [f"{c.resource} {amount(c.resource, c.per_cycle, sign=True)} a call" for c in self.added]
+        more = f"  now with {', '.join(rows)}" if rows else ""
+        return f"{self.kind:6}  {resource}  {said(self.before)} -> {said(self.after)} a call  {where}{more}"
 
 
 def compare(before: RunResult, after: RunResult) -> tuple[Difference, ...]:
     """The differences, regressions first. A leak is the same one when it is of one resource and from one function, or
-    from a line of the same text: code that moves does not make a new one."""
+    from a line of the same text: code that moves does not make a new one. With another resource it is worse."""
     left = list(before.findings)
     differences = []
     for finding in after.findings:
@@ -52,7 +56,9 @@ def compare(before: RunResult, after: RunResult) -> tuple[Difference, ...]:
             differences.append(Difference("new", finding, None, finding.per_cycle))
             continue
         left.remove(old)
-        differences.append(Difference(_change(old, finding), finding, old.per_cycle, finding.per_cycle))
+        added = _added(old, finding)
+        kind = "worse" if added else _change(old, finding)
+        differences.append(Difference(kind, _new_lines_first(old, finding), old.per_cycle, finding.per_cycle, added))
     differences += [Difference("gone", finding, finding.per_cycle, None) for finding in left]
     order: Sequence[Kind] = ("new", "worse", "same", "better", "gone")
     return tuple(sorted(differences, key=lambda d: order.index(d.kind)))
@@ -65,6 +71,17 @@ def _match(finding: Finding, among: Sequence[Finding]) -> Finding | None:
         if found is not None:
             return found
     return None
+
+
+def _added(old: Finding, new: Finding) -> tuple[Companion, ...]:
+    """The companions of the new one that are things, not memory, and that the old one did not have."""
+    before = {old.resource, *(c.resource for c in old.companions)}
+    return tuple(c for c in new.companions if c.resource not in before and c.resource not in MEMORY)
+
+
+def _new_lines_first(old: Finding, new: Finding) -> Finding:
+    known = {site.text for site in old.sites}
+    return replace(new, sites=tuple(sorted(new.sites, key=lambda site: site.text in known)))
 
 
 def _function(finding: Finding) -> tuple[str, str]:

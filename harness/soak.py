@@ -13,7 +13,6 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 
 from fakes.faults import FaultPlan
 from fakes.ledger import Ledger
@@ -30,6 +29,7 @@ from harness.governor import govern
 from harness.intercept import OPENAI, TWILIO, Interception
 from harness.journal import Journal, new_run_directory
 from harness.model import MEMORY, Allocation, Finding, Growth, Level, Resource, RunResult, Sample, State
+from harness.observer import Observer, Silent
 from harness.probes.agent import COUNTED, Agents
 from harness.probes.descriptors import grown
 from harness.probes.files import TempFolder
@@ -48,38 +48,6 @@ _DEEP_WATCH_CYCLES = 7
 _CAME_BACK = 0.2
 _STAYED = 0.6
 _MOST_FAILED = 0.1
-
-
-class Observer(Protocol):
-    """Is told what a run does, as it does it; shows it to a person, or not."""
-
-    def phase(self, name: str) -> None:
-        """A new part of the run begins: in a few words, what it is."""
-
-    def calls(self, done: int, total: int) -> None:
-        """So many of the phase's calls have been made."""
-
-    def sample(self, sample: Sample) -> None:
-        """A sample that counts has been taken."""
-
-    def suspicion(self, growth: Growth) -> None:
-        """For the first time a resource looks as if it leaked; the verdict comes later."""
-
-
-class Silent:
-    """An observer that shows nothing."""
-
-    def phase(self, name: str) -> None:
-        """Ignore it."""
-
-    def calls(self, done: int, total: int) -> None:
-        """Ignore it."""
-
-    def sample(self, sample: Sample) -> None:
-        """Ignore it."""
-
-    def suspicion(self, growth: Growth) -> None:
-        """Ignore it."""
 
 
 async def soak(

@@ -1,6 +1,7 @@
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from harness import budgets, runs
 from harness.budgets import Policy
 from harness.compare import compare
 from harness.errors import UsageError
-from harness.model import CallStats, Finding, Growth, Level, Resource, RunResult, Sample, Site
+from harness.model import CallStats, Companion, Finding, Growth, Level, Resource, RunResult, Sample, Site
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -157,3 +158,15 @@ def test_compare_and_baseline_on_the_command_line(tmp_path: Path, leakline: Run)
     assert worse.stdout.startswith("new     tasks  none -> +1.00 a call  app.py:7  other")
     assert leakline("baseline", "a").returncode == 0
     assert leakline("compare", "leakline-baseline.json", "a").returncode == 0
+
+
+def test_another_resource_at_the_same_place_is_worse_and_its_line_comes_first() -> None:
+    before = finding("tasks")
+    sites = (before.sites[0], Site("app.py", 9, "leak", "new_timer()"))
+    after = replace(before, sites=sites, companions=(Companion("timers", 2.0, "same function"),))
+    (difference,) = compare(result(before), result(after))
+    assert difference.kind == "worse"
+    assert difference.finding.sites[0].text == "new_timer()"
+    assert str(difference).endswith("app.py:9  leak  now with timers +2.00 a call")
+    memory = replace(before, companions=(Companion("heap", 2000.0, "held"),))
+    assert [d.kind for d in compare(result(before), result(memory))] == ["same"]
