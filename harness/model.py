@@ -250,6 +250,8 @@ class RunResult:
     directory: str = ""
     """The run's folder: the journal and the SUT's output."""
     allocations: tuple[Allocation, ...] = ()
+    beside: tuple[str, ...] = ()
+    """Other reports in the run's folder: memray's, of what C code allocates."""
     seen: tuple[Seen, ...] = ()
     """The newest of what the fakes saw."""
     faults: Mapping[str, int] = field(default_factory=dict)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from fakes.ledger import Ledger
@@ -19,6 +21,8 @@ from harness.survey import OFTEN, Survey
 
 _MOST_SEEN = 400
 _MOST_ALLOCATIONS = 60
+_MEMRAY_S = 60.0
+_NOWHERE = asyncio.subprocess.DEVNULL
 _LISTS = {"faults": "--fault", "intercept": "--intercept", "code": "--code"}
 
 
@@ -78,6 +82,27 @@ def seen(ledger: Ledger, began: float) -> tuple[Seen, ...]:
         )
         for row in rows
     )
+
+
+async def memray_reports(traces: Sequence[Path], folder: Path) -> tuple[str, ...]:
+    """memray's own flame graphs of what is left, made in `folder`: their names. Without memray there are none."""
+    made = []
+    for trace in traces:
+        name = f"memray-{trace.stem}.html"
+        out = str(folder / name)
+        command = [sys.executable, "-m", "memray", "flamegraph", "--leaks", "--force", "-o", out, str(trace)]
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=_NOWHERE, stdout=_NOWHERE, stderr=_NOWHERE, env={**os.environ, "COLUMNS": "80"}
+        )
+        try:
+            async with asyncio.timeout(_MEMRAY_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+        if process.returncode == 0:
+            made.append(name)
+    return tuple(made)
 
 
 def allocations(*surveys: Survey | None) -> tuple[Allocation, ...]:

@@ -96,6 +96,7 @@ def from_json(data: Mapping[str, Any]) -> RunResult:
             Allocation(**{**each, "stack": tuple(Frame(**f) for f in each["stack"])})
             for each in data.get("allocations", ())
         ),
+        beside=tuple(data.get("beside", ())),
         seen=tuple(Seen(**each) for each in data.get("seen", ())),
         faults=dict(data.get("faults", {})),
         about=dict(data.get("about", {})),

@@ -192,6 +192,7 @@ class _Run:
         self._samples: list[Sample] = []
         self._notes: list[str] = []
         self._suspected = False
+        self._beside: tuple[str, ...] = ()
         self._allocations: tuple[Allocation, ...] = ()
         self._first_kinds: Counter[str] = Counter()
         self._began = time.monotonic()
@@ -330,6 +331,7 @@ class _Run:
                     self._observer.phase("finding the lines that allocate in C")
                     await self._make(_DEEP_WATCH_CYCLES, at_a_time=1)
                     native = await self._calls.alive(self._agents.survey(_DEEP_WATCH_CYCLES, of="Python"))
+                    self._beside = await record.memray_reports(self._agents.native_traces, self._directory)
                     # memray sees what C code allocates and not Python's small objects: the one that explains more.
                     deep = max(deep, native, key=lambda each: each.allocated_per_cycle)
         found = findings.build(growths, survey, Path.cwd(), deep, more)
@@ -381,4 +383,5 @@ class _Run:
             notes=tuple(notes),
             directory=str(self._directory),
             allocations=self._allocations,
+            beside=self._beside,
         )

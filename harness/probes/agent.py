@@ -194,6 +194,11 @@ class Agents:
         answers = await self._ask_all("watch", of="Python", optional=True, native=True, folder=str(self._directory))
         return bool(answers)
 
+    @property
+    def native_traces(self) -> tuple[Path, ...]:
+        """memray's files of the native watches so far; they are gone with the agents."""
+        return tuple(sorted(self._directory.glob("native-*.bin")))
+
     async def watch(self, *, deep: bool = False) -> None:
         """Have the agents note where things are made, until `survey`.
 

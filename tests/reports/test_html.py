@@ -86,6 +86,7 @@ def result(*, samples: int = 13, findings: int = 2, name: str = "server") -> Run
         tuple(values),
         notes=("a note",),
         directory="runs/one",
+        beside=("memray-native-1.html",),
         allocations=(Allocation(frames, 900.0, 1.0), Allocation(frames[1:], 124.0, 2.0)),
         seen=seen,
         faults={"reset@realtime": 3},
@@ -107,6 +108,7 @@ def test_it_opens_without_an_error_or_a_request_and_draws_its_charts(browser: Br
     assert page.locator("svg .open").count() == 8
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.locator(".chart[data-drawn]").count() == page.locator(".chart").count()
+    assert page.get_by_role("link").get_attribute("href") == "memray-native-1.html"
     assert opened.errors == []
     assert len(opened.requests) == 1
 

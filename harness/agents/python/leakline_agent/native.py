@@ -14,7 +14,10 @@ _MOST_FRAMES = 4
 
 
 class NativeTrace:
-    """What is allocated by any code from now on. Raises ImportError when there is no memray that fits."""
+    """What is allocated by any code from now on. Raises ImportError when there is no memray that fits.
+
+    The trace stays in `folder`, which is the harness's: memray makes reports of its own from it.
+    """
 
     def __init__(self, folder):
         memray = _memray()
@@ -27,15 +30,12 @@ class NativeTrace:
         """Rows of what lives, by the stack that allocated it: [{"count", "bytes", "stack"}], the most bytes first."""
         self._tracker.__exit__(None, None, None)
         groups = {}
-        try:
-            with self._reader(self._path) as reader:
-                for record in reader.get_leaked_allocation_records(merge_threads=True):
-                    stack = _inner(up_to_loop(record.stack_trace()))
-                    group = groups.setdefault(stack, [0, 0])
-                    group[0] += record.n_allocations
-                    group[1] += record.size
-        finally:
-            os.unlink(self._path)
+        with self._reader(self._path) as reader:
+            for record in reader.get_leaked_allocation_records(merge_threads=True):
+                stack = _inner(up_to_loop(record.stack_trace()))
+                group = groups.setdefault(stack, [0, 0])
+                group[0] += record.n_allocations
+                group[1] += record.size
         rows = [
             {"count": number, "bytes": size, "stack": [_described(*frame) for frame in stack]}
             for stack, (number, size) in groups.items()
