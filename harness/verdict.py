@@ -13,8 +13,8 @@ A leak must be
 Growth that fails only the third is warm-up, or a cache that fills.
 
 A run is looked at up to three times, each time after as many calls again. The first look takes nothing for a leak but
-a counter that lies on a line, and has grown by `SURE` or more. Before the last, nothing is called clean in whose
-interval a growth of `AIM` would hide. At the last, halves and thirds of a noisy run are still noisy, and what was
+a counter that lies on a line, and has grown by `SURE` or more. Before the last, nothing is called clean (or its growth
+over) in whose interval half of `AIM` would hide. At the last, halves and thirds of a noisy run are still noisy, and what was
 warm-up at the first look is long flat: there it is enough for the third that the last third does not deny it.
 """
 
@@ -132,9 +132,9 @@ def growth(
     chance = mann_kendall(values)
     if slope > floor and ALPHA < chance <= SUSPICION and more_to_come:
         return result("inconclusive", "it may grow, and more calls are needed to tell from noise")
+    aim = max(AIM.get(resource, 2 * FLOOR), 2 * floor)
     if slope <= floor or chance > ALPHA:
-        aim = max(AIM.get(resource, 2 * FLOOR), 2 * floor)
-        if high <= aim:
+        if high <= aim / 2:
             return result("clean")
         if more_to_come:
             return result("inconclusive", "its noise could hide a leak, and more calls are needed to tell")
@@ -152,6 +152,8 @@ def growth(
         if look > FIRST_LOOK or (found.exact and slope * calls >= SURE):
             return found
         return result("inconclusive", "it grows, though not evenly: as many calls again will tell if that goes on")
+    if more_to_come and late_high > aim / 2:
+        return result("inconclusive", "its growth may have stopped, and more calls are needed to tell")
     if late_slope <= floor or late_high <= slope / 2:
         return result("clean", "grew at first, then stopped: warm-up")
     return result("inconclusive", "its growth fades; more calls would tell if it stops")
