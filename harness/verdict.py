@@ -12,10 +12,11 @@ A leak must be
 
 Growth that fails only the third is warm-up, or a cache that fills.
 
-A run is looked at up to three times, each time after as many calls again. The first look takes nothing for a leak but
-a counter that lies on a line, and has grown by `SURE` or more. Before the last, nothing is called clean (or its growth
-over) in whose interval half of `AIM` would hide. At the last, halves and thirds of a noisy run are still noisy, and what was
-warm-up at the first look is long flat: there it is enough for the third that the last third does not deny it.
+A run is looked at up to three times, each time after as many calls again. The first look takes nothing for a leak
+but a counter that lies on a line, and has grown by `SURE` or more. Before the last, nothing is called clean, or its
+growth over, in whose interval half of `AIM` would hide. At the last, halves and thirds of a noisy run are still
+noisy, and what was warm-up at the first look is long flat: there it is enough for the third that the last third does
+not deny it.
 """
 
 from __future__ import annotations

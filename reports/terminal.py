@@ -158,14 +158,16 @@ def show(console: Console, result: RunResult, report: str = "") -> None:
     _show_failures(console, result.calls)
     for note in result.notes:
         _row(console, "note", "yellow", "", printable(note))
-    _row(console, "run", "dim", result.directory, "")
+    _row(console, "run", "dim", printable(result.directory), "")
     if report:
         _row(console, "report", "dim", report, "")
     console.print()
 
 
 def _show_finding(console: Console, finding: Finding) -> None:
-    where = printable(str(finding.site)) if finding.site is not None else finding.detail or "line not known"
+    where = (
+        printable(str(finding.site)) if finding.site is not None else printable(finding.detail or "line not known")
+    )
     _row(console, "LEAKING", "bold red", finding.resource, f"{finding.measure}   ", where)
     if finding.site is not None and finding.site.text:
         _row(console, "", "", "", "", f"{finding.site.line} │ {printable(finding.site.text)}", style="cyan")

@@ -6,7 +6,7 @@ from rich.console import Console
 from harness.model import CallStats, Companion, Finding, Growth, Resource, RunResult, Sample, Site
 from reports import terminal
 
-HOSTILE = "\x1b[31mserver\x07[red].py"
+HOSTILE = "\x1b[31mserver\x07\udcff[red].py"
 
 
 def growth(resource: Resource, state: str = "clean", per_cycle: float = 0.0, note: str = "") -> Growth:
@@ -83,15 +83,20 @@ def test_doubt_failures_and_what_was_not_measured_are_said() -> None:
 
 def test_what_a_server_names_is_shown_as_text() -> None:
     leak = growth("timers", "leaking", 1.0)
-    finding = Finding("timers", 1.0, leak, (Site(HOSTILE, 1, HOSTILE * 1000, HOSTILE),))
+    more = (HOSTILE * 1000,)
+    finding = Finding("timers", 1.0, leak, (Site(HOSTILE, 1, HOSTILE * 1000, HOSTILE),), kept_in=more, types=more)
+    placeless = Finding("timers", 1.0, leak, detail=HOSTILE * 1000)
     text = shown(
         result(
             sut=HOSTILE,
-            findings=(finding,),
-            notes=(HOSTILE,),
+            findings=(finding, placeless),
+            allowed=((placeless, HOSTILE * 1000),),
+            notes=more,
+            directory=HOSTILE,
             calls=CallStats(1, 0, MappingProxyType({HOSTILE: 1})),
         )
     )
+    text.encode()  # no half of a surrogate pair is left
     assert "\x1b" not in text
     assert "\x07" not in text
     assert "[red].py" in text  # not taken as markup
