@@ -301,8 +301,7 @@ async def _serve(script: Scenario, speed: float, rules: list[Rule], openai_port:
 def scenarios_command() -> None:
     """List the built-in scenarios."""
     for scenario in BUILT_IN.values():
-        steps = " · ".join(type(step).__name__ for step in scenario.steps)
-        click.echo(f"{scenario.name:24} {steps}")
+        click.echo(f"{scenario.name:24} {scenario.about}")
 
 
 def _demo(console: Console, given: dict[str, Any], platform: demo.Platform) -> int:

@@ -138,7 +138,7 @@ async def running(
 ) -> AsyncIterator[Fakes]:
     """Both fakes for the length of a `with`. Raises OSError when a port is taken."""
     ledger, pace = Ledger(), Pace(speed)
-    plan = FaultPlan(faults)
+    plan = FaultPlan((*faults, *scenario.fault_rules))
     telephone = Telephone(ledger, pace=pace, faults=plan)
 
     def pick_up(stream: AnyStream) -> ScriptedCall:

@@ -77,7 +77,7 @@ async def soak(
         began, circumstances = time.time(), record.about(given)
         told = asdict(settings) | {"env": sorted(settings.env)}  # names alone: the values may be secret
         journal.write("run", settings=told, scenario=scenario.to_json(), about=circumstances)
-        faults = FaultPlan(settings.fault_rules())
+        faults = FaultPlan((*settings.fault_rules(), *scenario.fault_rules))
         async with AsyncExitStack() as stack:
             environment = await _start_fakes(stack, settings, scenario, ledger, faults)
             agents = await stack.enter_async_context(Agents())

@@ -77,9 +77,15 @@ V8_WARM_UP_BYTES = 512.0 * 1024
 """What V8's heap may grow by in all: it compiles and optimizes a server's code for some hundred calls."""
 
 
+RSS_WARM_UP_BYTES = 2.0 * 1024 * 1024
+"""What a process's rss may grow by in all: an allocator keeps the pages that a server's first calls have touched."""
+
+
 def floors_for(languages: Collection[str], cycles: int) -> dict[Resource, float]:
     """FLOORS for a run of so many calls, of a server that has processes written in `languages`."""
     floors = dict(FLOORS)
+    if cycles:
+        floors["rss"] = max(floors["rss"], RSS_WARM_UP_BYTES / cycles)
     if "Node" in languages and cycles:
         floors["heap"] = max(floors["heap"], V8_WARM_UP_BYTES / cycles)
     return floors

@@ -8,18 +8,23 @@ from types import MappingProxyType
 
 from fakes.openai.script import FunctionCall
 from scenarios.scenario import Scenario, ScenarioError
-from scenarios.steps import Agent, Drop, HangUp, Listen, Say
+from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Press, Say
 
 _ORDER = '{"items": [{"name": "burger", "quantity": 2}]}'
 
+_HOURS = "We are, until ten tonight, and on Sundays from noon."
+_ASKS = (Say("Are you open today?", seconds=0.6), Agent(_HOURS, seconds=0.8), Listen())
+_IS_INTERRUPTED = (Say("Are you open today?", seconds=0.6), Agent(_HOURS, seconds=3.0), Listen(seconds=0.4))
+
 _SCENARIOS = (
-    # Fits any server: the caller speaks first, and hears whatever is said.
+    # Calls that go well. The first fits any server: the caller speaks first, and hears whatever is said.
     Scenario(
         "question",
         Say("Are you open today?", seconds=0.6),
         Agent("We are, until ten tonight.", seconds=0.8),
         Listen(),
         HangUp(),
+        about="the caller asks, hears the answer and hangs up",
     ),
     Scenario(
         "two_burgers",
@@ -34,23 +39,84 @@ _SCENARIOS = (
         Listen(),
         HangUp(),
         chat=(_ORDER,),
+        about="the agent greets, the caller orders, the model calls a function",
     ),
-    Scenario("voicemail", Say("Two burgers, please. My name is Ada.", seconds=1.0), HangUp(), chat=(_ORDER,)),
-    # The edge paths, where leaks hide.
-    Scenario("early_hang_up", HangUp(), chat=(_ORDER,)),
     Scenario(
-        "hang_up_while_speaking",
-        Say("Are you open today?", seconds=0.6),
-        Agent("We are, until ten tonight, and on Sundays from noon.", seconds=3.0),
-        Listen(seconds=0.4),
+        "voicemail",
+        Say("Two burgers, please. My name is Ada.", seconds=1.0),
         HangUp(),
+        chat=(_ORDER,),
+        about="the caller speaks and hangs up without an answer",
     ),
     Scenario(
-        "drop",
+        "long_call",
+        *(step for _ in range(8) for step in (*_ASKS, Pause(0.3))),
+        HangUp(),
+        about="eight turns",
+    ),
+    Scenario("dtmf", Press("42#"), *_ASKS, Press("1"), Pause(0.3), HangUp(), about="the caller presses keys too"),
+    Scenario("silence", Pause(4.0), HangUp(), about="the caller never speaks"),
+    Scenario(
+        "barge_in",
+        *_IS_INTERRUPTED,
+        Say("Sorry, and on Mondays?", seconds=0.6),
+        Agent("From four.", seconds=0.6),
+        Listen(),
+        HangUp(),
+        about="the caller interrupts the answer",
+    ),
+    # The caller's edge paths, where leaks hide.
+    Scenario("early_hang_up", HangUp(), chat=(_ORDER,), about="the caller hangs up at once"),
+    Scenario(
+        "hang_up_in_handshake",
+        HangUp(),
+        faults=("latency(seconds=0.5)@realtime",),
+        about="the caller hangs up while the server still connects to a slow model",
+    ),
+    Scenario(
+        "hang_up_while_speaking", *_IS_INTERRUPTED, HangUp(), about="the caller hangs up while the agent speaks"
+    ),
+    Scenario("drop", *_IS_INTERRUPTED, Drop(), about="the caller's connection dies: a reset, without stop or close"),
+    # The model's edge paths.
+    Scenario(
+        "model_refuses", *_ASKS, HangUp(), faults=("status(code=503)@realtime",), about="the model takes no session"
+    ),
+    Scenario(
+        "model_at_its_limit",
+        *_ASKS,
+        HangUp(),
+        faults=("status(code=429, retry_after_s=0.1)@realtime x8",),
+        about="the model's rate limit is hit by the first calls",
+    ),
+    Scenario(
+        "model_closes",
+        *_ASKS,
+        HangUp(),
+        faults=("close(code=1011)@realtime/response.output_audio.delta",),
+        about="the model closes in the middle of its answer",
+    ),
+    Scenario(
+        "model_drops",
+        *_ASKS,
+        HangUp(),
+        faults=("reset@realtime/response.output_audio.delta",),
+        about="the model's connection is reset in the middle of its answer",
+    ),
+    Scenario(
+        "model_never_answers",
         Say("Are you open today?", seconds=0.6),
-        Agent("We are, until ten tonight, and on Sundays from noon.", seconds=3.0),
-        Listen(seconds=0.4),
-        Drop(),
+        Agent("", seconds=0.1),
+        Pause(2.0),
+        HangUp(),
+        faults=("black_hole@realtime/response.created",),
+        about="the model hears and is silent for ever",
+    ),
+    Scenario(
+        "session_expires",
+        *_ASKS,
+        HangUp(),
+        faults=("expire_session@realtime/response.done",),
+        about="the model ends the session: it has come to its longest duration",
     ),
 )
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fakes.faults import FaultError, Rule, parse_rule
 from fakes.openai.script import FunctionCall, ModelScript, Turn
 from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Press, Say, Step
 
@@ -24,20 +25,32 @@ class Scenario:
     """One list, in time order, that scripts both ends of a call.
 
     The last step is `HangUp` or `Drop`; a list that ends without one hangs up.
-    `chat` are the replies of the fake's chat completions, in order and then from the first again.
+    `chat` are the replies of the fake's chat completions, in order and then from the first again. `faults` are how
+    the fakes fail in it, as rules in text (`latency(seconds=0.3)@realtime`). `about` says in a line what happens.
     Raises ScenarioError.
     """
 
     name: str
     steps: tuple[Step, ...]
     chat: tuple[str | Turn, ...]
+    faults: tuple[str, ...]
+    about: str
 
-    def __init__(self, name: str, *steps: Step, chat: tuple[str | Turn, ...] = ("OK.",)) -> None:
+    def __init__(
+        self,
+        name: str,
+        *steps: Step,
+        chat: tuple[str | Turn, ...] = ("OK.",),
+        faults: tuple[str, ...] = (),
+        about: str = "",
+    ) -> None:
         if not steps or not isinstance(steps[-1], HangUp | Drop):
             steps = (*steps, HangUp())
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "steps", steps)
         object.__setattr__(self, "chat", chat)
+        object.__setattr__(self, "faults", tuple(faults))
+        object.__setattr__(self, "about", about)
         self._check()
 
     def _check(self) -> None:
@@ -45,6 +58,10 @@ class Scenario:
             raise ScenarioError(f"name: expected letters, digits, '-' and '_', found {self.name!r}")
         if not self.chat:
             raise ScenarioError(f"{self.name}: chat: expected at least one reply, found none")
+        try:
+            _ = self.fault_rules
+        except (FaultError, TypeError) as error:
+            raise ScenarioError(f"{self.name}: faults: {error}") from None
         for number, step in enumerate(self.steps, 1):
             where = f"{self.name}: step {number}"
             if not isinstance(step, Step):
@@ -73,6 +90,11 @@ class Scenario:
         )
 
     @property
+    def fault_rules(self) -> tuple[Rule, ...]:
+        """How the fakes fail in it."""
+        return tuple(parse_rule(text) for text in self.faults)
+
+    @property
     def seconds(self) -> float:
         """About how long the call takes, in call time, by the script alone."""
         lengths = (
@@ -83,7 +105,7 @@ class Scenario:
     def stretched(self, times: float) -> Scenario:
         """The same with all that the caller says, and each pause, `times` as long. Raises ScenarioError."""
         steps = [replace(s, seconds=times * s.seconds) if isinstance(s, Say | Pause) else s for s in self.steps]
-        return Scenario(self.name, *steps, chat=self.chat)
+        return Scenario(self.name, *steps, chat=self.chat, faults=self.faults, about=self.about)
 
     def to_json(self) -> dict[str, Any]:
         """The scenario as plain data."""
@@ -94,7 +116,7 @@ class Scenario:
                 fields["calls"] = _calls(step.calls)
             steps.append({"step": type(step).__name__, **fields})
         chat = [r if isinstance(r, str) else {**vars(r), "calls": _calls(r.calls)} for r in self.chat]
-        return {"name": self.name, "steps": steps, "chat": chat}
+        return {"name": self.name, "steps": steps, "chat": chat, "faults": list(self.faults)}
 
 
 def _calls(calls: tuple[FunctionCall, ...]) -> list[dict[str, Any]]:

@@ -1,12 +1,19 @@
 """The tutorial's servers do what it says."""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
+import pytest
+
+from fakes.ledger import Connection
+from harness.fakes import Placed, running
 from harness.model import RunResult
 from harness.settings import SoakSettings
-from harness.soak import soak
+from harness.soak import free_port, soak
+from harness.sut import Sut
+from scenarios import BUILT_IN, Scenario
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -33,3 +40,44 @@ def test_the_server_is_clean_until_a_caller_is_dropped(tmp_path: Path) -> None:
 
 def test_the_mended_one_is_clean_then_too(tmp_path: Path) -> None:
     assert soaked("server_fixed.py", "drop", tmp_path).state == "clean"
+
+
+@pytest.mark.parametrize(
+    ("name", "failure", "ending"),
+    [
+        ("question", "", "closed 1000"),
+        ("voicemail", "", "closed 1000"),
+        ("long_call", "", "closed 1000"),
+        ("dtmf", "", "closed 1000"),
+        ("silence", "", "closed 1000"),
+        ("barge_in", "", "closed 1000"),
+        ("early_hang_up", "", "closed 1000"),
+        ("hang_up_in_handshake", "", "closed 1000"),
+        ("hang_up_while_speaking", "", "closed 1000"),
+        ("drop", "", "closed 1000"),
+        ("model_refuses", "the server closed 1011", "503"),
+        ("model_at_its_limit", "the server closed 1011", "429"),
+        ("model_closes", "the server closed 1011", "ended by a fault"),
+        ("model_drops", "the server closed 1011", "ended by a fault"),
+        ("model_never_answers", "", "closed 1000"),
+        ("session_expires", "the server closed 1011", "ended by a fault"),
+    ],
+)
+def test_each_scenario_happens_to_a_server(name: str, failure: str, ending: str, tmp_path: Path) -> None:
+    placed, connections = asyncio.run(_called(BUILT_IN[name], tmp_path))
+    assert placed.failure.startswith(failure) if failure else placed.failure == ""
+    assert connections
+    assert connections[0].ending.removeprefix("refused ") == ending
+
+
+async def _called(scenario: Scenario, folder: Path) -> tuple[Placed, tuple[Connection, ...]]:
+    port = free_port()
+    command = (sys.executable, str(EXAMPLES / "server_fixed.py"), str(port))
+    async with running(scenario, speed=10.0) as fakes:
+        async with Sut(command, {**os.environ, **fakes.environment}, folder / "log") as server:
+            await server.until_listening("127.0.0.1", port, 20.0)
+            placed = await fakes.telephone.call(f"ws://127.0.0.1:{port}/", scenario)
+            async with asyncio.timeout(10):
+                while not fakes.ledger.ended("realtime"):
+                    await asyncio.sleep(0.05)
+        return placed, fakes.ledger.ended("realtime")

@@ -9,7 +9,7 @@ from typing import Protocol
 import orjson
 from aiohttp import WSMsgType, web
 
-from fakes.faults import ExpireSession, Fault, FaultPlan, Gone, Point
+from fakes.faults import BlackHole, ExpireSession, Fault, FaultPlan, Gone, HalfOpen, Point
 from fakes.openai.conversation import Event
 from fakes.openai.ticks import Ticks, finish
 
@@ -169,7 +169,10 @@ class RealtimeShell:
         try:
             await fault.strike(point)
         except Gone:
-            self._muted = self._faulted = True
+            self._muted = True
+            self._faulted = not isinstance(
+                fault, BlackHole | HalfOpen
+            )  # where it only fell silent, the client ends it
             return False
         return not fault.replaces
 

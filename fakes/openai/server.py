@@ -131,7 +131,10 @@ class OpenAIServer:
             except Gone:
                 ending = "ended by a fault"
                 return web.Response()
-            await socket.prepare(request)
+            try:
+                await socket.prepare(request)
+            except ConnectionResetError:
+                return web.Response()  # the client did not wait for the handshake
             session = RealtimeSession(
                 self._script, model=model, number=self._api.number(), expires_at=int(time() + self._session_s)
             )

@@ -86,3 +86,13 @@ def test_scenarios_are_found_by_name_and_in_files(tmp_path: Path) -> None:
     file.write_text("1 / 0\n")
     with pytest.raises(ScenarioError, match="ZeroDivisionError"):
         load(f"{file}:short")
+
+
+def test_a_scenario_says_how_the_fakes_fail_in_it() -> None:
+    slow = Scenario("slow", HangUp(), faults=("latency(seconds=0.3)@realtime",))
+    (rule,) = slow.fault_rules
+    assert str(rule) == "latency@realtime/request"
+    assert slow.stretched(2.0).faults == slow.faults
+    with pytest.raises(ScenarioError, match="bad: faults: fault: expected NAME"):
+        Scenario("bad", HangUp(), faults=("nonsense",))
+    assert all(scenario.about for scenario in BUILT_IN.values())
