@@ -183,6 +183,7 @@ class RealtimeShell:
         self._muted = True
 
     async def _close(self, code: int, reason: str) -> None:
+        self._faulted = True  # before the peer's answer ends the receiving side
         await self._socket.close(code=code, message=reason.encode())
 
     def _now(self) -> float:
