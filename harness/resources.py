@@ -13,6 +13,7 @@ Resource = Literal[
     "listeners",
     "fds",
     "children",
+    "handles",
     "promises",
     "async_generators",
     "temp_files",

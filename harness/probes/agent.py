@@ -29,7 +29,7 @@ Language = Literal["Python", "Node"]
 
 COUNTED: Mapping[Language, tuple[Resource, ...]] = {
     "Python": ("heap", "objects", "timers", "tasks", "listeners", "async_generators", "garbage"),
-    "Node": ("heap", "objects", "timers", "listeners", "promises"),
+    "Node": ("heap", "objects", "timers", "listeners", "promises", "handles"),
 }
 """What the agents count."""
 
@@ -40,6 +40,7 @@ WATCHED: tuple[Resource, ...] = (
     "listeners",
     "sockets",
     "fds",
+    "handles",
     "promises",
     "async_generators",
     "temp_files",

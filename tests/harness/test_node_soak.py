@@ -49,6 +49,7 @@ def line_of(node_modules: Path, text: str) -> int:
         ("abort_listener", "", "listeners", "abort_listener() {"),
         ("promise", "", "promises", "async function forever() {"),
         ("file", "", "fds", "file() {"),
+        ("watcher", "", "handles", "watcher() {"),
         ("model_socket", "fastify", "connections", "const model = new WebSocket("),
     ],
 )

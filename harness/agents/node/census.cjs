@@ -86,6 +86,19 @@ function handleOf(socket) {
   return symbol === undefined ? own(socket, '_handle') : own(socket, symbol)
 }
 
+const COUNTED_APART = new Set(['Timeout', 'Immediate', 'TCPSocketWrap', 'TCPServerWrap', 'TLSWrap', 'PipeWrap'])
+
+// How many handles and requests keep the event loop alive, beside timers and sockets, which are counted as such.
+function activeHandles() {
+  return process.getActiveResourcesInfo().filter((type) => !COUNTED_APART.has(type)).length
+}
+
+// These handles, each with what is below it. Node tells them by this undocumented function alone.
+function openHandles() {
+  const all = typeof process._getActiveHandles === 'function' ? process._getActiveHandles() : []
+  return all.filter((each) => !(each instanceof net.Socket || each instanceof net.Server)).map((each) => [each, own(each, '_handle')])
+}
+
 // The promises that nothing has settled.
 function pendingPromises({ promises }) {
   const options = { depth: 0, customInspect: false, getters: false, maxArrayLength: 0, maxStringLength: 0 }
@@ -150,4 +163,4 @@ function classOf(object) {
   return typeof name === 'string' ? name.slice(0, 80) : ''
 }
 
-module.exports = { containers, crowded, moreOf, listenersOf, liveTimers, openSockets, pendingPromises, take }
+module.exports = { activeHandles, openHandles, containers, crowded, moreOf, listenersOf, liveTimers, openSockets, pendingPromises, take }

@@ -95,6 +95,7 @@ class Commands {
     await still()
     // fetch leaves an entry of each request there, up to 250: no leak, but it looks like one until then.
     performance.clearResourceTimings()
+    const handles = census.activeHandles()
     const { crowded, ...counted } = await this._inspected(async (inspection) => {
       const found = await census.take(inspection, this._line)
       return {
@@ -102,7 +103,8 @@ class Commands {
         objects: found.number,
         timers: census.liveTimers(found).length,
         listeners: [...census.listenersOf(this._knownOf(found))].length,
-        promises: census.pendingPromises(found).length
+        promises: census.pendingPromises(found).length,
+        handles
       }
     })
     await collectGarbage()
@@ -219,7 +221,8 @@ class Commands {
       timers: census.liveTimers(found).map((each) => [each, made.get(each)]),
       listeners: [...census.listenersOf(this._knownOf(found))].map((each) => [each[1], registration(each)]),
       sockets: census.openSockets(found).map(([each, handle]) => [each, made.get(handle)]),
-      promises: census.pendingPromises(found).map((each) => [each, made.get(each)])
+      promises: census.pendingPromises(found).map((each) => [each, made.get(each)]),
+      handles: census.openHandles().map(([each, handle]) => [each, made.get(handle)])
     }
     const resources = {}
     for (const [name, things] of Object.entries(alive)) {

@@ -13,7 +13,10 @@ const { stackBelow } = require('./frames.cjs')
 
 const MOST_NOTES = 500_000
 const MOST_LINKS = 12
-const NOTED = new Set(['Timeout', 'PROMISE', 'TCPWRAP', 'TLSWRAP', 'PIPEWRAP', 'UDPWRAP', 'TCPSERVERWRAP'])
+const NOTED = new Set([
+  ...['Timeout', 'PROMISE', 'TCPWRAP', 'TLSWRAP', 'PIPEWRAP', 'UDPWRAP', 'TCPSERVERWRAP'],
+  ...['FSEVENTWRAP', 'STATWATCHER', 'PROCESSWRAP', 'WORKER', 'MESSAGEPORT']
+])
 
 class Recorder {
   constructor() {

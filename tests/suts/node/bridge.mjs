@@ -1,7 +1,7 @@
 // A small bridge server on `ws`, or on fastify, with one planted leak: `node bridge.mjs PORT LEAK [fastify]`.
 
 import { EventEmitter } from 'node:events'
-import { openSync } from 'node:fs'
+import { openSync, watch } from 'node:fs'
 import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -22,6 +22,7 @@ const leaks = {
   promise() { kept.push(forever()) },
   map() { byCall.set(calls, { notes: [`call ${calls}`] }) },
   buffer() { kept.push(Buffer.alloc(32_000, 1)) },
+  watcher() { kept.push(watch(tmpdir())) },
   file() { kept.push(openSync(join(tmpdir(), `bridge-${calls}.log`), 'w')) },
   rare() { if (calls % 5 === 0) setTimeout(() => {}, 3_600_000) },
   cleared() { clearTimeout(setTimeout(() => {}, 3_600_000)) },
