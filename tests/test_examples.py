@@ -81,3 +81,37 @@ async def _called(scenario: Scenario, folder: Path) -> tuple[Placed, tuple[Conne
                 while not fakes.ledger.ended("realtime"):
                     await asyncio.sleep(0.05)
         return placed, fakes.ledger.ended("realtime")
+
+
+DEAF_AT_FIRST = """
+calls = 0
+
+
+async def on_call(caller):
+    global calls
+    calls += 1
+    deaf = calls <= 2
+    try:
+        async with asyncio.timeout(0.5 if deaf else 0):
+            async for _ in caller:
+                pass
+    except TimeoutError:
+        pass
+"""
+
+
+def test_a_server_that_is_slow_at_first_gets_a_second_chance(tmp_path: Path) -> None:
+    text = (EXAMPLES / "server_fixed.py").read_text()
+    text = text.replace("async def on_call(caller):\n", DEAF_AT_FIRST, 1)
+    server = tmp_path / "server.py"
+    server.write_text(text)
+    settings = SoakSettings(
+        sut=f"{sys.executable} {server} {{port}}",
+        url="ws://127.0.0.1:{port}/",
+        cycles=16,
+        warmup=8,
+        concurrency=4,
+        runs=str(tmp_path / "runs"),
+    )
+    result = asyncio.run(soak(settings))
+    assert result.calls.failed == 0, result.in_full()
