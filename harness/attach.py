@@ -93,19 +93,19 @@ class Attached(Sut):
         return []
 
 
-async def bring_agent(sut: Attached, agents: Agents, code: tuple[str, ...] = ()) -> str:
+async def bring_agent(sut: Attached, agents: Agents, code: tuple[Path, ...] = ()) -> str:
     """Put an agent into the process; why that cannot be, in words, else nothing.
 
-    `code` are directories of the user's own code, though it is installed.
+    `code` are directories of the user's own code, though it is installed: whole paths.
     """
     program = _program(sut.pid)
-    code = tuple(str(Path(path).resolve()) for path in code)
+    own = tuple(str(path) for path in code)
     name = Path(program).name
     try:
         if name.startswith("node"):
-            await _into_node(sut.pid, agents.address, code)
+            await _into_node(sut.pid, agents.address, own)
         elif _PYTHON.match(name):
-            return await _into_python(sut.pid, program, agents, code)
+            return await _into_python(sut.pid, program, agents, own)
         else:
             return f"no agent for {name or 'it'}: it is measured from outside"
     except (OSError, aiohttp.ClientError, TimeoutError, RuntimeError, ValueError) as error:

@@ -45,6 +45,8 @@ _WATCH_CYCLES = 13
 _MOST_WATCH_CYCLES = 101
 _DEEP_WATCH_CYCLES = 7
 """Few, and one at a time: whole stacks of allocations make a server ten times slower."""
+_SUSPECT_SAMPLES = 64
+"""The newest samples that a suspicion is looked for in: a verdict takes the square of their number, at each one."""
 _CAME_BACK = 0.2
 _STAYED = 0.6
 _MOST_FAILED = 0.1
@@ -72,6 +74,7 @@ async def soak(
     attached = Attached(settings.pid) if settings.pid else None
     name = settings.name or (attached.name if attached is not None else Path(command[0]).name)
     directory = new_run_directory(Path(settings.runs), f"{name}-{scenario.name}")
+    code = tuple(Path(path).resolve() for path in settings.code)
     ledger = Ledger()
     with Journal(directory) as journal:
         began, circumstances = time.time(), record.about(given)
@@ -81,12 +84,12 @@ async def soak(
         async with AsyncExitStack() as stack:
             environment = await _start_fakes(stack, settings, scenario, ledger, faults)
             agents = await stack.enter_async_context(Agents())
-            environment = agents.environment(environment, tuple(Path(path).resolve() for path in settings.code))
+            environment = agents.environment(environment, code)
             gauges = await stack.enter_async_context(Gauges(parse_gauges(settings.gauges)))
             temp = stack.enter_context(TempFolder())
             environment = {**environment, "TMPDIR": str(temp.path), **settings.env}
             async with attached or Sut(command, environment, directory / "sut.log") as sut:
-                problem = await bring_agent(attached, agents, settings.code) if attached is not None else ""
+                problem = await bring_agent(attached, agents, code) if attached is not None else ""
                 run = _Run(
                     settings,
                     scenario,
@@ -234,8 +237,10 @@ class _Run:
         return self._result(growths, levels, (*found, *await self._explain(levels)))
 
     def _judge(self, look: int, *, more_to_come: bool = False) -> tuple[Growth, ...]:
-        floors = verdict.floors_for(self._agents.languages, self._samples[-1].cycles)
-        return verdict.judge(self._samples, floors, look=look, more_to_come=more_to_come)
+        return verdict.judge(self._samples, self._floors(), look=look, more_to_come=more_to_come)
+
+    def _floors(self) -> dict[Resource, float]:
+        return verdict.floors_for(self._agents.languages, self._samples[-1].cycles)
 
     def _is_unsure(self, growths: Sequence[Growth]) -> bool:
         """Whether more calls would tell more."""
@@ -259,10 +264,11 @@ class _Run:
         self._journal.write("sample", cycles=cycles, values=values)
         self._observer.sample(sample)
         if not self._suspected and len(self._samples) >= verdict.MIN_SAMPLES:
-            for growth in self._judge(verdict.FIRST_LOOK):
-                if growth.state == "leaking" and not self._suspected:
-                    self._suspected = True
-                    self._observer.suspicion(growth)
+            newest = verdict.judge(self._samples[-_SUSPECT_SAMPLES:], self._floors(), look=verdict.FIRST_LOOK)
+            suspect = next((growth for growth in newest if growth.state == "leaking"), None)
+            if suspect is not None:
+                self._suspected = True
+                self._observer.suspicion(suspect)
 
     async def _make(self, cycles: int, at_a_time: int | None = None) -> None:
         """Make `cycles` calls that are not counted, and wait until all is quiet."""
