@@ -24,6 +24,7 @@ import psutil
 from harness.agents import NODE_AGENT, PYTHON_AGENT_DIR
 from harness.errors import UsageError
 from harness.probes.agent import Agents
+from harness.programs import run_briefly
 from harness.sut import Sut
 
 _POLL_S = 0.2
@@ -134,7 +135,7 @@ async def _into_python(pid: int, program: str, agents: Agents, code: tuple[str, 
             f"import sys\nsys.path.append({str(PYTHON_AGENT_DIR)!r})\n"
             f"import leakline_agent\nleakline_agent.start({agents.address!r}, {code!r})\n"
         )
-        status, said = await _run(program, "-ISc", _REMOTE_EXEC, str(pid), str(script))
+        status, said = await run_briefly(program, "-ISc", _REMOTE_EXEC, str(pid), str(script), limit_s=_LIMIT_S)
         if status == _TOO_OLD:
             return (
                 f"no agent could be put into process {pid} ({Path(program).name}): that needs CPython 3.14 or newer "
@@ -143,21 +144,6 @@ async def _into_python(pid: int, program: str, agents: Agents, code: tuple[str, 
         if status:
             return f"no agent could be put into process {pid}: {said}"
         return await _until_there(agents, pid)
-
-
-async def _run(*command: str) -> tuple[int, str]:
-    """A short program's exit code, and the last line that it said."""
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-    )
-    try:
-        async with asyncio.timeout(_LIMIT_S):
-            _, said = await process.communicate()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        return 1, f"{Path(command[0]).name} did not answer in {_LIMIT_S:g} s"
-    return process.returncode or 0, (said.decode(errors="replace").strip().splitlines() or [""])[-1]
 
 
 async def _into_node(pid: int, address: str, code: tuple[str, ...]) -> None:

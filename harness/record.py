@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import platform
 import shlex
@@ -16,13 +15,13 @@ from typing import Any
 
 from fakes.ledger import Ledger
 from harness.model import Allocation, Seen
+from harness.programs import run_briefly
 from harness.settings import SoakSettings
 from harness.survey import OFTEN, Survey
 
 _MOST_SEEN = 400
 _MOST_ALLOCATIONS = 60
 _MEMRAY_S = 60.0
-_NOWHERE = asyncio.subprocess.DEVNULL
 _LISTS = {"faults": "--fault", "intercept": "--intercept", "code": "--code"}
 
 
@@ -91,16 +90,8 @@ async def memray_reports(traces: Sequence[Path], folder: Path) -> tuple[str, ...
         name = f"memray-{trace.stem}.html"
         out = str(folder / name)
         command = [sys.executable, "-m", "memray", "flamegraph", "--leaks", "--force", "-o", out, str(trace)]
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=_NOWHERE, stdout=_NOWHERE, stderr=_NOWHERE, env={**os.environ, "COLUMNS": "80"}
-        )
-        try:
-            async with asyncio.timeout(_MEMRAY_S):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-        if process.returncode == 0:
+        status, _ = await run_briefly(*command, limit_s=_MEMRAY_S)
+        if status == 0:
             made.append(name)
     return tuple(made)
 
