@@ -140,7 +140,7 @@ def sut(request: pytest.FixtureRequest, leakline_fakes: Background[Fakes], tmp_p
     """
     from fakes.background import Background
     from harness.errors import LeaklineError
-    from harness.soak import free_port
+    from harness.stage import free_port
     from harness.sut import Sut, parse_command
 
     settings, _ = _settings(request, None, {})

@@ -31,7 +31,7 @@ from harness import demo
 from harness.fakes import Telephone, model_environment
 from harness.probes.agent import Agents
 from harness.settings import SoakSettings
-from harness.soak import free_port
+from harness.stage import free_port
 from harness.sut import Sut, parse_command
 
 SIZES = (10_000, 100_000, 1_000_000, 5_000_000)

@@ -24,7 +24,7 @@ from fakes.openai import OpenAIServer
 from fakes.twilio import Pace, StreamCaller, StreamIds
 from harness.call import ScriptedCall
 from harness.probes.agent import Agents
-from harness.soak import free_port
+from harness.stage import free_port
 from harness.sut import Sut
 from scenarios import BUILT_IN
 

@@ -19,7 +19,8 @@ from fakes.openai import OpenAIServer
 from harness import demo
 from harness.fakes import Telephone, model_environment
 from harness.settings import SoakSettings
-from harness.soak import free_port, soak
+from harness.soak import soak
+from harness.stage import free_port
 from harness.sut import Sut, parse_command
 from scenarios import BUILT_IN
 

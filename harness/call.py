@@ -7,14 +7,17 @@ same machine serves the soak and the load run.
 from __future__ import annotations
 
 import base64
+from collections import deque
+from collections.abc import Callable
 from functools import lru_cache
 
 from fakes.audio import FRAME_S, speech_frames, tagged_silence
 from fakes.twilio.caller import Goodbye
 from fakes.twilio.media_stream import MediaStream, StreamError, StreamIds
 from fakes.twilio.relay import ConversationRelay
+from harness.meter import Heard, Meter
 from scenarios.scenario import Scenario
-from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Press, Say, Step
+from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Press, Say
 
 PATIENCE_S = 5.0
 """How long a caller waits for the agent to say something: in call time, and at least this long in real time."""
@@ -56,9 +59,12 @@ class ScriptedCall:
         self._silence = base64.b64encode(tagged_silence(ids.number)).decode("ascii")
         self._steps = scenario.steps
         self._at = -1
-        self._frames: list[str] = []
+        self._is_done: Callable[[float], bool] = _at_once
+        self._frames: deque[str] = deque()
         self._words: str | None = None
-        self._keys: list[str] = []
+        self._keys: deque[str] = deque()
+        self._meter = Meter()
+        self._media: MediaStream | None = None
         self._since = 0.0
         self._heard_before_s = 0.0
         self._expected_s = 0.0
@@ -71,22 +77,32 @@ class ScriptedCall:
         """Whether the script was followed to its last step."""
         return not self.failure and self._at >= len(self._steps) - 1
 
+    @property
+    def heard(self) -> Heard:
+        """What the caller heard so far, measured."""
+        return self._meter.heard()
+
     def begin(self) -> list[str]:
         """Twilio's first messages."""
+        self._media = self.stream if isinstance(self.stream, MediaStream) else None
         messages = self.stream.open()
         self._heard_before_s = self.stream.heard_s  # a greeting of Twilio's own is not the agent's
         return messages
 
     def receive(self, message: str | bytes, now: float) -> list[str]:
         """Take a message of the server."""
-        heard_s = self.stream.heard_s
+        stream = self.stream
+        heard_s, played_until = stream.heard_s, stream.playing_until
         try:
-            answer = self.stream.receive(message, now)
+            answer = stream.receive(message, now)
         except StreamError as error:
             self.problems.append(str(error))
             return []
-        if self.stream.heard_s > heard_s:
-            self._last_audio_at = max(now, self.stream.playing_until)
+        if stream.heard_s > heard_s:
+            self._last_audio_at = max(now, stream.playing_until)
+            self._meter.audio(now, stream.heard_s - heard_s, played_until)
+        elif stream.playing_until < played_until:
+            self._meter.silent(now)
         if isinstance(self.stream, ConversationRelay):
             self.problems = self.stream.problems
             if self.stream.ended is not None:
@@ -95,15 +111,15 @@ class ScriptedCall:
 
     def tick(self, now: float) -> list[str]:
         """The messages of the 20 ms frame that is due `now`."""
-        while self.goodbye is None and (self._at < 0 or self._is_done(self._steps[self._at], now)):
+        while self.goodbye is None and self._is_done(now):
             self._go_on(now)
         messages = self.stream.played(now)
         if self._keys:
-            messages.append(self.stream.dtmf(self._keys.pop(0)))
+            messages.append(self.stream.dtmf(self._keys.popleft()))
         if self.goodbye == "stop":
             return [*messages, *self.stream.stop()]
-        if self.goodbye is None and isinstance(self.stream, MediaStream):
-            messages += self.stream.media(self._frames.pop(0) if self._frames else self._silence)
+        if self.goodbye is None and self._media is not None:
+            messages += self._media.media(self._frames.popleft() if self._frames else self._silence)
         elif self.goodbye is None and isinstance(self.stream, ConversationRelay) and self._frames:
             # The words take as long to say; they arrive as text when they have been said.
             self._frames.pop()
@@ -123,30 +139,35 @@ class ScriptedCall:
     def _go_on(self, now: float) -> None:
         self._at += 1
         self._since = now
+        self._is_done = _at_once
         match self._steps[self._at]:
             case Say(seconds=seconds, transcript=transcript):
-                self._frames, self._words = list(_spoken(seconds)), transcript
+                self._frames, self._words = deque(_spoken(seconds)), transcript
+                self._meter.speaks(now, self.stream.playing_until)
+                self._is_done = self._has_spoken
             case Agent(seconds=seconds, transcript=transcript, calls=calls):
                 self._expected_s += seconds if transcript or not calls else 0.0
             case Press(digits=digits):
-                self._keys = list(digits)
+                self._keys = deque(digits)
+                self._is_done = self._has_pressed
+            case Pause(seconds=seconds):
+                until = now + seconds - FRAME_S / 2
+                self._is_done = lambda now: now >= until
+            case Listen(seconds=seconds):
+                self._is_done = lambda now: self._has_listened(seconds, now)
             case HangUp():
                 self.goodbye = "stop"
             case Drop():
                 self.goodbye = "reset"
 
-    def _is_done(self, step: Step, now: float) -> bool:
-        match step:
-            case Say():
-                return not self._frames
-            case Press():
-                return not self._keys
-            case Pause(seconds=seconds):
-                return now - self._since >= seconds - FRAME_S / 2
-            case Listen(seconds=seconds):
-                return self._has_listened(seconds, now)
-            case _:
-                return True
+    def _has_spoken(self, now: float) -> bool:
+        if self._frames:
+            return False
+        self._meter.has_spoken(now)
+        return True
+
+    def _has_pressed(self, _now: float) -> bool:
+        return not self._keys
 
     def _has_listened(self, seconds: float | None, now: float) -> bool:
         heard_s = self.stream.heard_s - self._heard_before_s
@@ -170,4 +191,8 @@ class ScriptedCall:
 
     def _step_name(self) -> str:
         step = self._steps[max(0, self._at)]
-        return f"step {self._at + 1} ({type(step).__name__})"
+        return f"step {max(0, self._at) + 1} ({type(step).__name__})"
+
+
+def _at_once(_now: float) -> bool:
+    return True

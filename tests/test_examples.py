@@ -11,7 +11,8 @@ from fakes.ledger import Connection
 from harness.fakes import Placed, running
 from harness.model import RunResult
 from harness.settings import SoakSettings
-from harness.soak import free_port, soak
+from harness.soak import soak
+from harness.stage import free_port
 from harness.sut import Sut
 from scenarios import BUILT_IN, Scenario
 

@@ -1,32 +1,30 @@
 """The I/O shell of a Media Stream: opens the WebSocket as Twilio does and keeps the 20 ms beat.
 
-What is said and when is a `StreamDriver`'s business; this file only moves messages and time.
+What is said and when is a `StreamDriver`'s business; this file only moves messages and time. It is made for many
+calls on one core: no task of its own, one timer for all calls that are due together, and nothing is waited for on
+the way from the beat to the socket.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
+import re
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Literal, Protocol
 
-from aiohttp import (
-    ClientError,
-    ClientResponse,
-    ClientSession,
-    ClientWebSocketResponse,
-    ClientWSTimeout,
-    WSMsgType,
-    WSServerHandshakeError,
-)
+from picows import WSFrame, WSHandshakeError, WSListener, WSMsgType, WSTransport, ws_connect
 
 from fakes.audio import FRAME_S
-from fakes.faults import FaultPlan, Gone, Point
+from fakes.faults import FaultPlan
 from fakes.ledger import Ledger
-from fakes.twilio.failing import GONE_S, strike_request
+from fakes.ticks import Ticks
+from fakes.twilio.failing import GONE_S, RequestFailedError, StreamFaults, reset, strike_request
+from fakes.twilio.lateness import Lateness
 
 Goodbye = Literal["stop", "reset"]
 """How the caller ends the stream: with a close handshake, or with a TCP reset."""
@@ -39,6 +37,9 @@ ENDPOINT = "media-stream"
 _HANDSHAKE_S = 15.0
 _CLOSE_S = 2.0
 _MOST_LATE_FRAMES = 5
+_MOST_MESSAGE_BYTES = 64 * 1024 * 1024
+_BEAT_GRID_S = 0.001
+_NORMAL_CLOSURE, _NO_CODE, _ABNORMAL = 1000, 1005, 1006
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,19 @@ class StreamDriver(Protocol):
 
 @dataclass
 class Pace:
-    """How fast calls are played; it may be changed while they are."""
+    """How fast calls are played, which may be changed while they are; and the beat that they share."""
 
     speed: float = 1.0
     """Call seconds per second."""
+    lateness: Lateness = field(default_factory=Lateness)
+    """How late their frames were, in real seconds."""
+    ticks: Ticks = field(default_factory=lambda: Ticks(_BEAT_GRID_S), repr=False)
+    _numbers: count[int] = field(default_factory=count, repr=False)
+
+    def first_beat(self, now: float) -> float:
+        """When a call that begins `now` has its first beat: those that begin together are spread over a frame."""
+        share = next(self._numbers) * 7 % 20 / 20
+        return self.ticks.on_grid(now + share * FRAME_S / self.speed)
 
 
 class StreamCaller:
@@ -106,158 +116,198 @@ class StreamCaller:
         entry = self._ledger.opened("twilio", ENDPOINT, self._url, call=call_sid)
         end = CallEnd("caller", "abandoned")
         try:
-            async with ClientSession(ws_response_class=_Socket) as http:
-                end = await self._call(http, driver, entry)
+            end = await self._call(driver, entry)
         finally:
             self._ledger.closed(entry, f"{end.kind} {end.detail}".strip())
         return end
 
-    async def _call(self, http: ClientSession, driver: StreamDriver, entry: int) -> CallEnd:
+    async def _call(self, driver: StreamDriver, entry: int) -> CallEnd:
+        line = _Line(driver, self._pace, self._faults)
         try:
             await strike_request(self._faults, ENDPOINT, self._url, "GET", self._headers, {})
             async with asyncio.timeout(_HANDSHAKE_S):
-                websocket = await http.ws_connect(
-                    self._url, headers=self._headers, max_msg_size=0, timeout=ClientWSTimeout(ws_close=_CLOSE_S)
+                await ws_connect(
+                    lambda: line,
+                    self._url,
+                    extra_headers=self._headers,
+                    websocket_handshake_timeout=None,
+                    max_frame_size=_MOST_MESSAGE_BYTES,
                 )
-        except WSServerHandshakeError as error:
-            return CallEnd("refused", f"HTTP {error.status}")
+        except WSHandshakeError as error:
+            return CallEnd("refused", _refusal(error))
         except TimeoutError:
             return CallEnd("refused", f"no WebSocket handshake in {_HANDSHAKE_S:.0f} s")
-        except (ClientError, OSError) as error:
-            number = getattr(error, "errno", None)
-            return CallEnd("refused", os.strerror(number).lower() if number else str(error) or type(error).__name__)
-        line = _Line(websocket, driver, self._pace, self._faults)
+        except RequestFailedError as error:
+            return CallEnd("refused", str(error))
+        except OSError as error:
+            return CallEnd("refused", os.strerror(error.errno).lower() if error.errno else str(error))
+        if not line.is_connected:
+            return CallEnd("refused", "the server disconnected")
         try:
             return await line.talk()
         finally:
             self._ledger.moved(entry, received=line.received_bytes, sent=line.sent_bytes)
 
 
-class _Socket(ClientWebSocketResponse):
-    """A client's WebSocket that shows its transport: faults strike there."""
-
-    def __init__(
-        self, reader: Any, writer: Any, protocol: Any, response: ClientResponse, *rest: Any, **more: Any
-    ) -> None:
-        super().__init__(reader, writer, protocol, response, *rest, **more)
-        connection = response.connection
-        self.transport = connection.transport if connection is not None else None
+def _refusal(error: WSHandshakeError) -> str:
+    """What a server said instead of the upgrade: its HTTP status, where it sent one in any version of HTTP."""
+    status = re.match(rb"HTTP/\S+ (\d{3})", error.raw_header or b"")
+    return f"HTTP {status[1].decode()}" if status else "it does not answer as a WebSocket server"
 
 
-class _Line:
-    """One open stream: a task that listens beside the beat that speaks."""
+class _Line(WSListener):
+    """One open stream."""
 
-    def __init__(
-        self,
-        websocket: ClientWebSocketResponse,
-        driver: StreamDriver,
-        pace: Pace,
-        faults: FaultPlan,
-    ) -> None:
-        self._transport = websocket.transport if isinstance(websocket, _Socket) else None
-        self._faults = faults
-        self._fault = ""
-        self._websocket = websocket
+    def __init__(self, driver: StreamDriver, pace: Pace, faults: FaultPlan) -> None:
         self._driver = driver
         self._pace = pace
+        self._faults = None if faults.is_empty else StreamFaults(ENDPOINT, faults, self._put, self._close)
+        self._transport: WSTransport
+        self.is_connected = False
+        self._ended: asyncio.Future[CallEnd] = asyncio.get_running_loop().create_future()
+        self._parts: list[bytes] = []
+        self._reset_later: asyncio.TimerHandle | None = None
+        self._is_silent = False
+        self._is_full = False
+        self._close_code = _ABNORMAL
         self.received_bytes = 0
         self.sent_bytes = 0
         self._now = 0.0
-        """Call time; it moves with the beat, so a late machine slows the call and never skips audio."""
+        """Call time of the next beat; it moves with the beat, so a late machine slows the call and skips no audio."""
+        self._due = 0.0
+        self._beat_at = 0.0
 
     async def talk(self) -> CallEnd:
         """Speak and listen until either end has ended the stream."""
-        listener = asyncio.create_task(self._listen())
         try:
-            await self._strike("open", "", b"")
-            await self._send(self._driver.begin())
-            await self._beat(listener)
-            if listener.done():
-                return listener.result()
-            return await self._hang_up()
-        except Gone:
-            return await self._be_gone(listener)
-        except ConnectionError:
-            # The listener sees the same end of the line, and says how it came.
-            return await asyncio.wait_for(listener, _CLOSE_S)
+            if self._faults is not None:
+                await self._faults.begin(self._transport.underlying_transport, self._be_gone)
+            if not self._is_silent:
+                self._send(self._driver.begin())
+                self._beat_at = time.monotonic()
+                self._due = self._pace.first_beat(self._beat_at)
+                self._pace.ticks.call_at(self._due, self._beat)
+            return await self._ended
         except asyncio.CancelledError:
-            with contextlib.suppress(ConnectionError, Gone):
-                await self._send(self._driver.stop())
+            if not self._is_silent:
+                self._send(self._driver.stop())
             raise
         finally:
-            listener.cancel()
-            await self._websocket.close()
+            self._is_silent = True
+            await self._hang_up()
 
-    async def _beat(self, listener: asyncio.Task[CallEnd]) -> None:
-        clock = asyncio.get_running_loop().time
-        due = clock()
-        while self._driver.goodbye is None and not listener.done():
-            await self._send(self._driver.tick(self._now))
+    # What picows calls.
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self._transport = transport
+        self.is_connected = True
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        kind = frame.msg_type
+        if kind == WSMsgType.CLOSE:
+            code = frame.get_payload_as_bytes()[:2]
+            self._close_code = int.from_bytes(code, "big") if code else _NO_CODE
+            if not transport.is_close_frame_sent:
+                transport.send(WSMsgType.CLOSE, code)
+            transport.disconnect()
+        elif kind in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
+            message = frame.get_payload_as_bytes()
+            if self._parts or not frame.fin:
+                self._parts.append(message)
+                if not frame.fin:
+                    return
+                message = b"".join(self._parts)
+                self._parts = []
+            self.received_bytes += len(message)
+            if not self._is_silent:
+                self._send(self._driver.receive(message, self._call_time()))
+
+    def on_ws_disconnected(self, _transport: WSTransport) -> None:
+        gone = self._close_code in (_ABNORMAL, _NO_CODE)
+        if self._faults is not None and self._faults.fault:
+            self._over(CallEnd("caller", f"fault {self._faults.fault}"))
+            return
+        self._over(CallEnd("server", "dropped the connection" if gone else f"closed {self._close_code}"))
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+
+    # The beat.
+
+    def _beat(self) -> None:
+        if self._is_silent:
+            return
+        now = time.monotonic()
+        interval_s = FRAME_S / self._pace.speed
+        self._pace.lateness.add(now - self._due)
+        # A server that does not read, or a fault that holds the line, stops the call's own time.
+        if not self._is_full and (self._faults is None or self._faults.is_idle):
+            self._send(self._driver.tick(self._now))
             self._now += FRAME_S
-            interval_s = FRAME_S / self._pace.speed
-            due = max(due + interval_s, clock() - _MOST_LATE_FRAMES * interval_s)
-            await asyncio.sleep(max(0.0, due - clock()))
+            self._beat_at = now
+            if self._driver.goodbye is not None:
+                self._say_goodbye()
+                return
+        self._due = max(self._due + interval_s, now - _MOST_LATE_FRAMES * interval_s)
+        self._pace.ticks.call_at(self._due, self._beat)
 
-    async def _hang_up(self) -> CallEnd:
+    def _call_time(self) -> float:
+        since_s = (time.monotonic() - self._beat_at) * self._pace.speed
+        return max(0.0, self._now - FRAME_S + min(FRAME_S, since_s))
+
+    def _say_goodbye(self) -> None:
+        self._is_silent = True
         if self._driver.goodbye == "reset":
-            self._reset()
-            return CallEnd("caller", "reset")
-        await self._websocket.close()
-        return CallEnd("caller", "hung up")
+            reset(self._transport.underlying_transport)
+            self._over(CallEnd("caller", "reset"))
+        elif self._faults is not None:
+            self._faults.then(lambda: self._over(CallEnd("caller", "hung up")))
+        else:
+            self._over(CallEnd("caller", "hung up"))
 
-    def _reset(self) -> None:
-        with contextlib.suppress(Gone):
-            Point(self._transport).reset()
-
-    async def _strike(self, moment: Literal["open", "event"], event: str, due: bytes) -> bool:
-        """Let a fault of the caller's end strike; whether what is due is still to be sent. Raises Gone."""
-        fault = self._faults.draw(ENDPOINT, moment, event)
-        if fault is None:
-            return True
-        self._fault = fault.name
-        point = Point(self._transport, send=self._say, due=due, mute=_nothing, close=self._close)
-        await fault.strike(point)
-        return not fault.replaces
-
-    async def _be_gone(self, listener: asyncio.Task[CallEnd]) -> CallEnd:
-        """After a fault that ended the caller's part: what still lies open is reset after a while."""
-        listener.cancel()
-        await asyncio.gather(listener, return_exceptions=True)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GONE_S):
-                async for _ in self._websocket:
-                    pass  # heard, and never answered
-        if not self._websocket.closed:
-            self._reset()
-        return CallEnd("caller", f"fault {self._fault}")
-
-    async def _say(self, message: bytes) -> None:
-        await self._websocket.send_str(message.decode("utf-8", "replace"))
-
-    async def _close(self, code: int, reason: str) -> None:
-        await self._websocket.close(code=code, message=reason.encode())
-
-    async def _listen(self) -> CallEnd:
-        async for message in self._websocket:
-            if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                self.received_bytes += len(message.data)
-                await self._send(self._driver.receive(message.data, self._now))
-        code = self._websocket.close_code
-        return CallEnd("server", "dropped the connection" if code in (None, 1006) else f"closed {code}")
-
-    async def _send(self, messages: list[str]) -> None:
+    def _send(self, messages: list[str]) -> None:
+        if self._faults is not None:
+            self._faults.send(messages)
+            return
         for message in messages:
-            if not self._faults.is_empty and not await self._strike("event", _event_of(message), message.encode()):
-                continue
-            self.sent_bytes += len(message)
-            await self._websocket.send_str(message)
+            self._put(message)
 
+    def _put(self, message: str) -> None:
+        self.sent_bytes += len(message)
+        self._transport.send(WSMsgType.TEXT, message)
 
-def _event_of(message: str) -> str:
-    """What kind of message of Twilio's it is, of a Media Stream or of a ConversationRelay."""
-    fields = json.loads(message)
-    return str(fields.get("event") or fields.get("type") or "")
+    # The end.
 
+    def _over(self, end: CallEnd) -> None:
+        self._is_silent = True
+        if not self._ended.done():
+            self._ended.set_result(end)
 
-def _nothing() -> None:
-    """A caller that goes silent sends nothing more by itself."""
+    def _be_gone(self) -> None:
+        """After a fault that ended the caller's part: what still lies open is reset after a while."""
+        self._is_silent = True
+        self._reset_later = asyncio.get_running_loop().call_later(GONE_S, reset, self._transport.underlying_transport)
+
+    async def _close(self, code: int, reason: str = "") -> None:
+        """A close handshake; a server that does not take part in it is reset."""
+        if not self._transport.is_disconnected and not self._transport.is_close_frame_sent:
+            self._transport.send(WSMsgType.CLOSE, code.to_bytes(2, "big") + reason.encode())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await self._disconnected()
+        self._transport.disconnect(graceful=False)
+
+    async def _disconnected(self) -> None:
+        with contextlib.suppress(Exception):  # a protocol error of the server: its connection is at an end too
+            await self._transport.wait_disconnected()
+
+    async def _hang_up(self) -> None:
+        if self._faults is not None:
+            await self._faults.end()
+        if self._reset_later is not None:
+            self._reset_later.cancel()
+        if not self._transport.is_disconnected:
+            await self._close(_NORMAL_CLOSURE)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlencode, urlsplit
 
 from fakes.faults import Fault, FaultPlan, Gone, Latency, Point
@@ -54,6 +57,110 @@ async def _strike(fault: Fault, moment: Moment, url: str, request: bytes) -> Non
         pass
     finally:
         transport.abort()
+
+
+class StreamFaults:
+    """Between a caller's machine and its socket: what is said waits here while a fault strikes.
+
+    Args:
+        put: sends a message.
+        close: closes the WebSocket with a code and a reason.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        plan: FaultPlan,
+        put: Callable[[str], None],
+        close: Callable[[int, str], Awaitable[None]],
+    ) -> None:
+        self.fault = ""
+        """The name of the fault that has ended the caller's part; empty before."""
+        self._endpoint = endpoint
+        self._plan = plan
+        self._put = put
+        self._close = close
+        self._transport: asyncio.Transport | None = None
+        self._waiting: asyncio.Queue[str | Callable[[], None]] = asyncio.Queue()
+        self._is_busy = False
+        self._pump: asyncio.Task[None] | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits."""
+        return not self._is_busy and self._waiting.empty()
+
+    async def begin(self, transport: asyncio.Transport, gone: Callable[[], None]) -> None:
+        """Let what strikes at the opening strike, then those at messages; `gone` is called when one ends the call."""
+        self._transport = transport
+        if await self._goes_on("open", "", b"", gone) is not None:
+            self._pump = asyncio.create_task(self._send_all(gone))
+
+    def send(self, messages: list[str]) -> None:
+        """Send them in their turn."""
+        for message in messages:
+            self._waiting.put_nowait(message)
+
+    def then(self, done: Callable[[], None]) -> None:
+        """Call `done` when all that waits has been sent."""
+        self._waiting.put_nowait(done)
+
+    async def end(self) -> None:
+        """Send nothing more."""
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
+
+    async def _send_all(self, gone: Callable[[], None]) -> None:
+        while True:
+            next_one = await self._waiting.get()
+            if callable(next_one):
+                next_one()
+                continue
+            self._is_busy = True
+            sent = await self._goes_on("event", _event_of(next_one), next_one.encode(), gone)
+            self._is_busy = False
+            if sent is None:
+                return
+            if sent:
+                self._put(next_one)
+
+    async def _goes_on(self, moment: Moment, event: str, due: bytes, gone: Callable[[], None]) -> bool | None:
+        """Whether what is due is still to be sent; None when the caller's part has ended."""
+        fault = self._plan.draw(self._endpoint, moment, event)
+        if fault is None:
+            return True
+
+        async def close(code: int, reason: str) -> None:
+            self.fault = fault.name  # before: the close handshake ends the stream
+            await self._close(code, reason)
+
+        try:
+            await fault.strike(Point(self._transport, send=self._say, due=due, mute=_nothing, close=close))
+        except Gone:
+            self.fault = fault.name
+            gone()
+            return None
+        return not fault.replaces
+
+    async def _say(self, message: bytes) -> None:
+        self._put(message.decode("utf-8", "replace"))
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """End a connection with a TCP reset."""
+    with contextlib.suppress(Gone):
+        Point(transport).reset()
+
+
+def _event_of(message: str) -> str:
+    """What kind of message of Twilio's it is, of a Media Stream or of a ConversationRelay."""
+    fields = json.loads(message)
+    return str(fields.get("event") or fields.get("type") or "")
+
+
+def _nothing() -> None:
+    """A caller that goes silent sends nothing more by itself."""
 
 
 def _request(url: str, method: str, headers: dict[str, str], fields: dict[str, str]) -> bytes:

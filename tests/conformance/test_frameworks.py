@@ -13,7 +13,7 @@ import trustme
 from fakes.ledger import Ledger
 from fakes.openai import FunctionCall, ModelScript, OpenAIServer, Turn
 from harness.fakes import Placed, running
-from harness.soak import free_port
+from harness.stage import free_port
 from harness.sut import Sut
 from scenarios import Agent, HangUp, Listen, Say, Scenario
 

@@ -14,7 +14,8 @@ import restaurant
 from harness.errors import UsageError
 from harness.model import RunResult
 from harness.settings import SoakSettings
-from harness.soak import free_port, soak
+from harness.soak import soak
+from harness.stage import free_port
 
 
 @contextmanager

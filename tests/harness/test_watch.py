@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from harness.alerts import ALERTS, Change, Thresholds
 from harness.errors import UsageError
-from harness.soak import free_port
+from harness.stage import free_port
 from harness.sut import is_listening
 from harness.watch import Watch, WatchSettings
 

@@ -20,7 +20,7 @@ from fakes.openai import OpenAIServer
 from fakes.twilio import CallEnd, Pace, StreamCaller, StreamIds
 from harness.call import ScriptedCall
 from harness.probes.agent import Agents
-from harness.soak import free_port
+from harness.stage import free_port
 from harness.sut import Sut
 from scenarios import BUILT_IN, Scenario
 

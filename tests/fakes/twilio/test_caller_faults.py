@@ -127,7 +127,7 @@ def test_a_slow_reader_gives_back_pressure_and_the_call_goes_on() -> None:
 def test_garbled_and_oversize_messages_of_a_caller() -> None:
     server = Server()
     stream("malformed@media-stream/start", server)
-    assert server.got[1].startswith('{"event": "start"')
+    assert server.got[1].startswith('{"event":"start"')
     assert not server.got[1].endswith("}")
     server = Server()
     stream("oversize@media-stream/start", server)

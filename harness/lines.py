@@ -1,0 +1,69 @@
+"""The lines of what leaks: a few more calls, while the agents note where things are made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from harness import findings, record
+from harness.model import MEMORY, Allocation, Finding, Growth
+from harness.stage import Stage
+
+_WATCH_CYCLES = 13
+"""A prime: what is made once in so many calls does not divide it."""
+_MOST_WATCH_CYCLES = 101
+_DEEP_WATCH_CYCLES = 7
+"""Few, and one at a time: whole stacks of allocations make a server ten times slower."""
+
+
+class Lines:
+    """Finds them for one run, `at_a_time` calls together."""
+
+    def __init__(self, stage: Stage, at_a_time: int) -> None:
+        self.allocations: tuple[Allocation, ...] = ()
+        """What was allocated a call, by line, in the calls that were watched."""
+        self.beside: tuple[str, ...] = ()
+        """Files that memray wrote beside the report."""
+        self._stage = stage
+        self._agents = stage.agents
+        self._calls = stage.calls
+        self._counters = stage.counters
+        self._at_a_time = at_a_time
+
+    async def find(self, growths: Sequence[Growth], kinds: str) -> tuple[Finding, ...]:
+        """The findings of what leaks; `kinds` says in words which descriptors and files there are more of."""
+        leaking = [g for g in growths if g.state == "leaking"]
+        if not leaking:
+            return ()
+        survey = deep = None
+        if self._agents.present:
+            rarest = min((g.per_cycle for g in leaking if g.resource not in MEMORY), default=1.0)
+            cycles = min(_MOST_WATCH_CYCLES, max(_WATCH_CYCLES, math.ceil(4 / rarest)))
+            self._stage.observer.phase("finding the lines")
+            await self._agents.watch()
+            async for _ in self._calls.batches(cycles, self._at_a_time):
+                await self._counters.quiet()  # as between the calls that were measured: it may matter to what leaks
+            survey = await self._calls.alive(self._agents.survey(cycles))
+            if findings.needs_deep_watch(growths, survey):
+                self._stage.observer.phase("finding the lines that allocate")
+                await self._agents.watch(deep=True)
+                await self._one_by_one()
+                deep = await self._calls.alive(self._agents.survey(_DEEP_WATCH_CYCLES))
+                if findings.needs_native_watch(growths, survey, deep) and await self._agents.watch_native():
+                    self._stage.observer.phase("finding the lines that allocate in C")
+                    await self._one_by_one()
+                    native = await self._calls.alive(self._agents.survey(_DEEP_WATCH_CYCLES, of="Python"))
+                    self.beside = await record.memray_reports(self._agents.native_traces, self._stage.directory)
+                    # memray sees what C code allocates and not Python's small objects: the one that explains more.
+                    deep = max(deep, native, key=lambda each: each.allocated_per_cycle)
+        found = findings.build(growths, survey, Path.cwd(), deep, kinds)
+        self.allocations = record.allocations(survey, deep)
+        self._stage.journal.write("watched", findings=[asdict(finding) for finding in found])
+        return found
+
+    async def _one_by_one(self) -> None:
+        async for _ in self._calls.batches(_DEEP_WATCH_CYCLES, 1):
+            pass
+        await self._counters.quiet()

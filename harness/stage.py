@@ -1,0 +1,185 @@
+"""All that a run needs, started and stopped together: the fakes, the server under test, the agents, the journal."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from fakes.faults import FaultPlan
+from fakes.ledger import Ledger
+from fakes.openai import OpenAIServer
+from fakes.twilio import Pace, TwilioRest
+from harness import budgets, record
+from harness.attach import Attached, bring_agent
+from harness.calls import Calls
+from harness.counters import Counters
+from harness.errors import UsageError
+from harness.fakes import API_KEY, Telephone, model_environment, on_line
+from harness.intercept import OPENAI, TWILIO, Interception
+from harness.journal import Journal, new_run_directory
+from harness.model import RunResult
+from harness.observer import Observer
+from harness.probes.agent import Agents
+from harness.probes.files import TempFolder
+from harness.probes.gauges import Gauges
+from harness.probes.gauges import parse as parse_gauges
+from harness.settings import SoakSettings
+from harness.sut import Sut, is_listening, parse_command
+from scenarios.scenario import Scenario
+
+
+@dataclass
+class Stage:
+    """The parts of one run."""
+
+    settings: SoakSettings
+    """With `{port}` filled in."""
+    scenario: Scenario
+    name: str
+    """What the server is called."""
+    directory: Path
+    sut: Sut
+    agents: Agents
+    ledger: Ledger
+    journal: Journal
+    observer: Observer
+    faults: FaultPlan
+    calls: Calls
+    counters: Counters
+    circumstances: dict[str, Any]
+    """Of the run: versions, machine, command."""
+    began: float
+    """Unix seconds."""
+    notes: list[str] = field(default_factory=list)
+
+    async def until_ready(self) -> None:
+        """Wait until the server listens, and have the agents begin. Raises RunError."""
+        self.observer.phase("starting the server")
+        await self.sut.until_listening(*self.settings.address, self.settings.start_timeout)
+        await self.agents.begin()
+
+    def finish(self, result: RunResult) -> RunResult:
+        """The result with the budgets applied and with what the fakes saw; it is written to the journal."""
+        result = budgets.apply(result, self.settings.policy(), datetime.now().astimezone().date())
+        result = replace(
+            result,
+            about=self.circumstances,
+            seen=record.seen(self.ledger, self.began),
+            faults={str(rule): times for rule, times in self.faults.struck},
+        )
+        self.journal.write("result", **result.to_json())
+        return result
+
+
+@asynccontextmanager
+async def on_stage(
+    settings: SoakSettings, observer: Observer, *, scenario: Scenario | None = None
+) -> AsyncIterator[Stage]:
+    """Start all parts for the length of a `with`; `scenario` is played instead of the one that the settings name.
+
+    Raises UsageError for settings that cannot work.
+    """
+    scenario = scenario or settings.load_scenario()
+    given, settings = settings, settings.with_port(free_port())
+    await _check_address(settings)
+    command = parse_command(settings.sut) if not settings.pid else ()
+    attached = Attached(settings.pid) if settings.pid else None
+    name = settings.name or (attached.name if attached is not None else Path(command[0]).name)
+    directory = new_run_directory(Path(settings.runs), f"{name}-{scenario.name}")
+    code = tuple(Path(path).resolve() for path in settings.code)
+    ledger = Ledger()
+    faults = FaultPlan((*settings.fault_rules(), *scenario.fault_rules))
+    async with AsyncExitStack() as stack:
+        journal = stack.enter_context(Journal(directory))
+        began, circumstances = time.time(), record.about(given)
+        told = asdict(settings) | {"env": sorted(settings.env)}  # names alone: the values may be secret
+        journal.write("run", settings=told, scenario=scenario.to_json(), about=circumstances)
+        environment = await _start_fakes(stack, settings, scenario, ledger, faults)
+        agents = await stack.enter_async_context(Agents())
+        environment = agents.environment(environment, code)
+        gauges = await stack.enter_async_context(Gauges(parse_gauges(settings.gauges)))
+        temp = stack.enter_context(TempFolder())
+        environment = {**environment, "TMPDIR": str(temp.path), **settings.env}
+        sut = await stack.enter_async_context(attached or Sut(command, environment, directory / "sut.log"))
+        problem = await bring_agent(attached, agents, code) if attached is not None else ""
+        calls = Calls(settings, scenario, sut, ledger, faults, observer)
+        yield Stage(
+            settings,
+            scenario,
+            name,
+            directory,
+            sut,
+            agents,
+            ledger,
+            journal,
+            observer,
+            faults,
+            calls,
+            Counters(sut, agents, ledger, calls, gauges, temp),
+            circumstances,
+            began,
+            [problem] if problem else [],
+        )
+
+
+async def _check_address(settings: SoakSettings) -> None:
+    host, port = settings.address
+    listening = await is_listening(host, port)
+    if listening and not settings.pid:
+        raise UsageError(f"url: something already listens on {host}:{port}; stop it, or use {{port}} in sut and url")
+    if not listening and settings.pid:
+        raise UsageError(
+            f"url: expected the server that runs as process {settings.pid}, found nothing on {host}:{port}"
+        )
+
+
+async def _start_fakes(
+    stack: AsyncExitStack, settings: SoakSettings, scenario: Scenario, ledger: Ledger, faults: FaultPlan
+) -> dict[str, str]:
+    """Start the fakes for as long as `stack` is open; the server's environment."""
+    given = {**os.environ, "PYTHONUNBUFFERED": "1", "PORT": str(settings.address[1])}
+    if not settings.intercept:
+        openai = OpenAIServer(
+            scenario.model_script, ledger, speed=settings.speed, faults=faults, port=settings.openai_port
+        )
+        await stack.enter_async_context(openai)
+        return {**given, **model_environment(openai), **settings.env}
+    interception = stack.enter_context(Interception(settings.intercept))
+    addresses = {}
+    tls = interception.context(OPENAI) if OPENAI in settings.intercept else None
+    openai = OpenAIServer(
+        scenario.model_script, ledger, speed=settings.speed, faults=faults, tls=tls, port=settings.openai_port
+    )
+    await stack.enter_async_context(openai)
+    if tls is None:
+        given |= model_environment(openai)
+    else:
+        given["OPENAI_API_KEY"] = API_KEY
+        addresses[OPENAI] = openai.address
+    if TWILIO in settings.intercept:
+        telephone = Telephone(ledger, pace=Pace(settings.speed), faults=faults)
+        twilio = TwilioRest(
+            lambda stream: on_line(telephone.caller(scenario), stream),
+            ledger,
+            pace=Pace(settings.speed),
+            faults=faults,
+            tls=interception.context(TWILIO),
+        )
+        await stack.enter_async_context(twilio)
+        given |= {"TWILIO_ACCOUNT_SID": twilio.line.account_sid, "TWILIO_AUTH_TOKEN": twilio.line.auth_token}
+        addresses[TWILIO] = twilio.address
+    return {**interception.environment(given, addresses), **settings.env}
+
+
+def free_port() -> int:
+    """A TCP port that nothing uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
