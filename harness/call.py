@@ -103,14 +103,16 @@ class ScriptedCall:
             self._meter.audio(now, stream.heard_s - heard_s, played_until)
         elif stream.playing_until < played_until:
             self._meter.silent(now)
-        if isinstance(self.stream, ConversationRelay):
-            self.problems = self.stream.problems
-            if self.stream.ended is not None:
+        if self._media is None and isinstance(stream, ConversationRelay):
+            self.problems = stream.problems
+            if stream.ended is not None:
                 self.goodbye = "stop"
         return answer
 
     def tick(self, now: float) -> list[str]:
         """The messages of the 20 ms frame that is due `now`."""
+        if self._frames and self._media is not None and not self._keys and not self._media.has_marks:
+            return self._media.media(self._frames.popleft())  # nine of ten frames of a caller who speaks
         while self.goodbye is None and self._is_done(now):
             self._go_on(now)
         messages = self.stream.played(now)

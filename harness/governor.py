@@ -11,7 +11,7 @@ import contextlib
 
 import psutil
 
-from fakes.twilio.caller import Pace
+from fakes.twilio.beat import Pace
 from harness.sut import Sut
 
 _EVERY_S = 0.1

@@ -11,7 +11,7 @@ from aiohttp import WSMsgType, web
 
 from fakes.faults import BlackHole, ExpireSession, Fault, FaultPlan, Gone, HalfOpen, Point
 from fakes.openai.conversation import Event
-from fakes.ticks import Ticks, finish
+from fakes.openai.ticks import Ticks, finish
 
 ENDPOINT = "realtime"
 

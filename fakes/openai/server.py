@@ -27,8 +27,8 @@ from fakes.openai.realtime import RealtimeSession
 from fakes.openai.realtime_shell import RealtimeShell
 from fakes.openai.script import ModelScript
 from fakes.openai.session import MAX_APPEND_BYTES
+from fakes.openai.ticks import Ticks
 from fakes.serving import HttpServer, peer_of
-from fakes.ticks import Ticks
 
 SESSION_S = 60 * 60
 """How long the service lets a session live, in seconds."""

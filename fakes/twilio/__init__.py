@@ -1,6 +1,7 @@
 """A fake Twilio: a call's webhook and TwiML, and the caller's end of its Media Stream."""
 
-from fakes.twilio.caller import CallEnd, Pace, StreamCaller, StreamDriver
+from fakes.twilio.beat import Pace
+from fakes.twilio.caller import CallEnd, StreamCaller, StreamDriver
 from fakes.twilio.media_stream import MediaStream, StreamError, StreamIds
 from fakes.twilio.phone import Answer, AnyStream, Line, Phone, PhoneCall, line_for
 from fakes.twilio.relay import ConversationRelay

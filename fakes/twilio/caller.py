@@ -13,8 +13,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from itertools import count
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from picows import WSFrame, WSHandshakeError, WSListener, WSMsgType, WSTransport, ws_connect
@@ -22,9 +21,8 @@ from picows import WSFrame, WSHandshakeError, WSListener, WSMsgType, WSTransport
 from fakes.audio import FRAME_S
 from fakes.faults import FaultPlan
 from fakes.ledger import Ledger
-from fakes.ticks import Ticks
+from fakes.twilio.beat import Pace
 from fakes.twilio.failing import GONE_S, RequestFailedError, StreamFaults, reset, strike_request
-from fakes.twilio.lateness import Lateness
 
 Goodbye = Literal["stop", "reset"]
 """How the caller ends the stream: with a close handshake, or with a TCP reset."""
@@ -36,10 +34,9 @@ ENDPOINT = "media-stream"
 
 _HANDSHAKE_S = 15.0
 _CLOSE_S = 2.0
-_MOST_LATE_FRAMES = 5
 _MOST_MESSAGE_BYTES = 64 * 1024 * 1024
-_BEAT_GRID_S = 0.001
 _NORMAL_CLOSURE, _NO_CODE, _ABNORMAL = 1000, 1005, 1006
+_TEXT = WSMsgType.TEXT
 
 
 @dataclass(frozen=True)
@@ -67,23 +64,6 @@ class StreamDriver(Protocol):
 
     def stop(self) -> list[str]:
         """The messages that end the stream when the call is ended from outside."""
-
-
-@dataclass
-class Pace:
-    """How fast calls are played, which may be changed while they are; and the beat that they share."""
-
-    speed: float = 1.0
-    """Call seconds per second."""
-    lateness: Lateness = field(default_factory=Lateness)
-    """How late their frames were, in real seconds."""
-    ticks: Ticks = field(default_factory=lambda: Ticks(_BEAT_GRID_S), repr=False)
-    _numbers: count[int] = field(default_factory=count, repr=False)
-
-    def first_beat(self, now: float) -> float:
-        """When a call that begins `now` has its first beat: those that begin together are spread over a frame."""
-        share = next(self._numbers) * 7 % 20 / 20
-        return self.ticks.on_grid(now + share * FRAME_S / self.speed)
 
 
 class StreamCaller:
@@ -132,6 +112,7 @@ class StreamCaller:
                     extra_headers=self._headers,
                     websocket_handshake_timeout=None,
                     max_frame_size=_MOST_MESSAGE_BYTES,
+                    use_aiofastnet=False,
                 )
         except WSHandshakeError as error:
             return CallEnd("refused", _refusal(error))
@@ -158,11 +139,30 @@ def _refusal(error: WSHandshakeError) -> str:
 class _Line(WSListener):
     """One open stream."""
 
+    __slots__ = (
+        "_beat_at",
+        "_close_code",
+        "_driver",
+        "_ended",
+        "_faults",
+        "_is_full",
+        "_is_silent",
+        "_now",
+        "_pace",
+        "_parts",
+        "_reset_later",
+        "_transport",
+        "is_connected",
+        "received_bytes",
+        "sent_bytes",
+    )
+
+    _transport: WSTransport
+
     def __init__(self, driver: StreamDriver, pace: Pace, faults: FaultPlan) -> None:
         self._driver = driver
         self._pace = pace
         self._faults = None if faults.is_empty else StreamFaults(ENDPOINT, faults, self._put, self._close)
-        self._transport: WSTransport
         self.is_connected = False
         self._ended: asyncio.Future[CallEnd] = asyncio.get_running_loop().create_future()
         self._parts: list[bytes] = []
@@ -172,9 +172,8 @@ class _Line(WSListener):
         self._close_code = _ABNORMAL
         self.received_bytes = 0
         self.sent_bytes = 0
+        # Call time of the next beat: it moves with the beat, so a late machine slows the call and skips no audio.
         self._now = 0.0
-        """Call time of the next beat; it moves with the beat, so a late machine slows the call and skips no audio."""
-        self._due = 0.0
         self._beat_at = 0.0
 
     async def talk(self) -> CallEnd:
@@ -185,8 +184,7 @@ class _Line(WSListener):
             if not self._is_silent:
                 self._send(self._driver.begin())
                 self._beat_at = time.monotonic()
-                self._due = self._pace.first_beat(self._beat_at)
-                self._pace.ticks.call_at(self._due, self._beat)
+                self._pace.join(self)
             return await self._ended
         except asyncio.CancelledError:
             if not self._is_silent:
@@ -194,6 +192,7 @@ class _Line(WSListener):
             raise
         finally:
             self._is_silent = True
+            self._pace.leave(self)
             await self._hang_up()
 
     # What picows calls.
@@ -204,23 +203,20 @@ class _Line(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
-        if kind == WSMsgType.CLOSE:
+        if kind == _TEXT and frame.fin and not self._parts:
+            self._receive(frame.get_payload_as_bytes())
+        elif kind == WSMsgType.CLOSE:
             code = frame.get_payload_as_bytes()[:2]
             self._close_code = int.from_bytes(code, "big") if code else _NO_CODE
             if not transport.is_close_frame_sent:
                 transport.send(WSMsgType.CLOSE, code)
             transport.disconnect()
-        elif kind in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
-            message = frame.get_payload_as_bytes()
-            if self._parts or not frame.fin:
-                self._parts.append(message)
-                if not frame.fin:
-                    return
+        elif kind in (_TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
+            self._parts.append(frame.get_payload_as_bytes())
+            if frame.fin:
                 message = b"".join(self._parts)
                 self._parts = []
-            self.received_bytes += len(message)
-            if not self._is_silent:
-                self._send(self._driver.receive(message, self._call_time()))
+                self._receive(message)
 
     def on_ws_disconnected(self, _transport: WSTransport) -> None:
         gone = self._close_code in (_ABNORMAL, _NO_CODE)
@@ -235,28 +231,27 @@ class _Line(WSListener):
     def resume_writing(self) -> None:
         self._is_full = False
 
-    # The beat.
+    # The conversation.
 
-    def _beat(self) -> None:
-        if self._is_silent:
-            return
-        now = time.monotonic()
-        interval_s = FRAME_S / self._pace.speed
-        self._pace.lateness.add(now - self._due)
+    def beat(self, now: float) -> None:
+        """The next frame is due."""
         # A server that does not read, or a fault that holds the line, stops the call's own time.
-        if not self._is_full and (self._faults is None or self._faults.is_idle):
-            self._send(self._driver.tick(self._now))
-            self._now += FRAME_S
-            self._beat_at = now
-            if self._driver.goodbye is not None:
-                self._say_goodbye()
-                return
-        self._due = max(self._due + interval_s, now - _MOST_LATE_FRAMES * interval_s)
-        self._pace.ticks.call_at(self._due, self._beat)
+        if self._is_silent or self._is_full or (self._faults is not None and not self._faults.is_idle):
+            return
+        self._send(self._driver.tick(self._now))
+        self._now += FRAME_S
+        self._beat_at = now
+        if self._driver.goodbye is not None:
+            self._say_goodbye()
 
-    def _call_time(self) -> float:
-        since_s = (time.monotonic() - self._beat_at) * self._pace.speed
-        return max(0.0, self._now - FRAME_S + min(FRAME_S, since_s))
+    def _receive(self, message: bytes) -> None:
+        self.received_bytes += len(message)
+        if not self._is_silent:
+            since_s = (time.monotonic() - self._beat_at) * self._pace.speed
+            now = self._now - FRAME_S + (min(FRAME_S, since_s))
+            answer = self._driver.receive(message, now if now > 0 else 0.0)
+            if answer:
+                self._send(answer)
 
     def _say_goodbye(self) -> None:
         self._is_silent = True
@@ -273,11 +268,12 @@ class _Line(WSListener):
             self._faults.send(messages)
             return
         for message in messages:
-            self._put(message)
+            self.sent_bytes += len(message)
+            self._transport.send(_TEXT, message)
 
     def _put(self, message: str) -> None:
         self.sent_bytes += len(message)
-        self._transport.send(WSMsgType.TEXT, message)
+        self._transport.send(_TEXT, message)
 
     # The end.
 

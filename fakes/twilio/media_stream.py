@@ -21,6 +21,7 @@ import orjson
 
 from fakes.audio import FRAME_S, SAMPLE_RATE, SILENCE_FRAME
 
+_BYTES_A_SECOND = SAMPLE_RATE["audio/pcmu"]
 _FRAME_MS = round(FRAME_S * 1000)
 _SILENCE = base64.b64encode(SILENCE_FRAME).decode("ascii")
 
@@ -48,7 +49,7 @@ class StreamIds:
         return int(self.call_sid[-16:], 16)
 
 
-@dataclass
+@dataclass(slots=True)
 class MediaStream:
     """One stream, from `open` to `stop`."""
 
@@ -66,8 +67,10 @@ class MediaStream:
     _chunk: int = 0
     _marks: deque[tuple[float, str]] = field(default_factory=deque)
     _ending: str = ""
+    _sid: str = ""
 
     def __post_init__(self) -> None:
+        self._sid = self.ids.stream_sid
         self._ending = f'"streamSid":"{self.ids.stream_sid}"}}'
 
     def open(self) -> list[str]:
@@ -112,12 +115,20 @@ class MediaStream:
 
         Raises StreamError, naming what was wrong, for a message that Twilio would refuse.
         """
-        event = _parse(message, self.ids.stream_sid)
-        if event["event"] == "media":
-            length_s = len(_payload(event)) / SAMPLE_RATE["audio/pcmu"]
+        try:  # what nearly all messages are, checked in one go
+            event = orjson.loads(message)
+            is_audio = event["event"] == "media" and event["streamSid"] == self._sid
+            audio = binascii.a2b_base64(event["media"]["payload"], strict_mode=True) if is_audio else b""
+        except (ValueError, LookupError, TypeError):
+            audio = b""
+        if audio:
+            length_s = len(audio) / _BYTES_A_SECOND
             self.heard_s += length_s
-            self.playing_until = max(now, self.playing_until) + length_s
+            self.playing_until = max(self.playing_until, now) + length_s
             return []
+        event = _parse(message, self._sid)
+        if event["event"] == "media":
+            return []  # without sound
         if event["event"] == "mark":
             self._marks.append((max(now, self.playing_until), _mark_name(event)))
             return []
@@ -126,6 +137,11 @@ class MediaStream:
         names = [name for _, name in self._marks]
         self._marks.clear()
         return [self._mark(name) for name in names]
+
+    @property
+    def has_marks(self) -> bool:
+        """Whether the server waits for a mark to be played."""
+        return bool(self._marks)
 
     def played(self, now: float) -> list[str]:
         """The marks whose audio has played by `now`."""
@@ -164,16 +180,18 @@ def _parse(message: str | bytes, stream_sid: str) -> dict[str, Any]:
         raise StreamError(f"event: expected media, mark or clear, found {event.get('event')!r}")
     if event.get("streamSid") != stream_sid:
         raise StreamError(f"streamSid: expected {stream_sid!r}, found {event.get('streamSid')!r}")
+    if event["event"] == "media":
+        _check_payload(event)
     return event
 
 
-def _payload(event: dict[str, Any]) -> bytes:
+def _check_payload(event: dict[str, Any]) -> None:
     media = event.get("media")
     payload = media.get("payload") if isinstance(media, dict) else None
     if not isinstance(payload, str):
         raise StreamError("media.payload: expected base64 mu-law audio, found none")
     try:
-        return binascii.a2b_base64(payload, strict_mode=True)
+        binascii.a2b_base64(payload, strict_mode=True)
     except (binascii.Error, ValueError):
         raise StreamError(f"media.payload: expected base64 mu-law audio, found {_shown(payload)}") from None
 

@@ -12,7 +12,8 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from fakes.faults import FaultPlan
 from fakes.ledger import Ledger
 from fakes.twilio import twiml
-from fakes.twilio.caller import CallEnd, Pace, StreamCaller, StreamDriver
+from fakes.twilio.beat import Pace
+from fakes.twilio.caller import CallEnd, StreamCaller, StreamDriver
 from fakes.twilio.failing import strike_request
 from fakes.twilio.flow import Action, CallFlow, End, Fetch, Open, Wait
 from fakes.twilio.media_stream import MediaStream, StreamIds

@@ -25,7 +25,7 @@ from fakes.faults import Answered, FaultPlan, Gone, Point
 from fakes.ledger import Ledger
 from fakes.serving import HttpServer, peer_of
 from fakes.twilio import twiml
-from fakes.twilio.caller import Pace
+from fakes.twilio.beat import Pace
 from fakes.twilio.media_stream import StreamIds
 from fakes.twilio.phone import Answer, CallInProgress, Line, Phone, PhoneCall
 

@@ -1,6 +1,6 @@
 import asyncio
 
-from fakes.ticks import Ticks, finish
+from fakes.openai.ticks import Ticks, finish
 
 
 def test_waiters_of_one_tick_wake_together_and_not_before_their_time() -> None:
@@ -19,9 +19,3 @@ def test_waiters_of_one_tick_wake_together_and_not_before_their_time() -> None:
         await asyncio.sleep(0.3)
 
     asyncio.run(work())
-
-
-def test_a_time_on_the_grid_is_kept_and_one_beside_it_is_rounded_up() -> None:
-    ticks = Ticks(grid_s=0.001)
-    assert ticks.on_grid(0.02 + 1e-12) == ticks.on_grid(0.02) == 0.02
-    assert ticks.on_grid(0.0201) == 0.021
