@@ -25,6 +25,7 @@ from harness.alerts import thresholds
 from harness.compare import Difference, compare
 from harness.errors import LeaklineError, UsageError
 from harness.fakes import running
+from harness.load.command import load_command
 from harness.model import RunResult
 from harness.runs import load as load_run
 from harness.settings import SoakSettings, from_files, make
@@ -252,6 +253,9 @@ async def _watch(console: Console, settings: WatchSettings) -> int:
             worried |= any(change.raised for change in seen.changes)
             terminal.show_look(console, seen.values, [*map(str, seen.changes)], seen.notes)
     return int(worried)
+
+
+cli.add_command(load_command)
 
 
 @cli.group("fakes")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from fakes.faults import FaultPlan, Rule
@@ -23,6 +23,7 @@ from fakes.twilio import (
     line_for,
 )
 from harness.call import ScriptedCall
+from harness.meter import Heard
 from scenarios.scenario import Scenario
 
 API_KEY = "sk-leakline-fake-key"
@@ -50,6 +51,11 @@ class Placed:
     """Seconds of audio that the caller heard."""
     problems: tuple[str, ...] = ()
     """What Twilio would have put into its debugger."""
+    heard: Heard = field(default=Heard())
+    """The same, measured: seconds of call time."""
+    webhook_s: float | None = None
+    """Real seconds of the voice webhook, and then until the TwiML came to a stream; None where there was none."""
+    twiml_s: float | None = None
 
 
 class Telephone:
@@ -62,12 +68,13 @@ class Telephone:
         pace: Pace | None = None,
         line: Line | None = None,
         faults: FaultPlan | None = None,
+        first_number: int = 1,
     ) -> None:
         self._faults = faults or FaultPlan()
         self._ledger = ledger
         self._pace = pace or Pace()
         self._line = line or Line()
-        self._numbers = count(1)
+        self._numbers = count(first_number)
 
     async def call(self, url: str, scenario: Scenario, *, digits: tuple[str, ...] = ()) -> Placed:
         """Make one call and stay on the line to its end. `digits` are pressed at each `Gather`."""
@@ -93,9 +100,9 @@ def by_webhook(call: ScriptedCall, made: PhoneCall) -> Placed:
     """How a call by the voice webhook went."""
     call.problems += made.problems
     if made.streams:
-        return placed(call, made.streams[0])
+        return replace(placed(call, made.streams[0]), webhook_s=made.webhook_s, twiml_s=made.twiml_s)
     reason = "; ".join(made.problems) or f"the TwiML opened no stream ({made.status})"
-    return placed(call, CallEnd("refused", reason))
+    return replace(placed(call, CallEnd("refused", reason)), webhook_s=made.webhook_s)
 
 
 def placed(call: ScriptedCall, end: CallEnd) -> Placed:
@@ -104,7 +111,7 @@ def placed(call: ScriptedCall, end: CallEnd) -> Placed:
         call.failure = f"refused: {end.detail}"
     elif end.kind == "server":
         call.ended_by_server(end.detail)
-    return Placed(end, call.failure, call.stream.heard_s, tuple(call.problems))
+    return Placed(end, call.failure, call.stream.heard_s, tuple(call.problems), call.heard)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from harness.governor import govern
 from harness.lines import Lines
 from harness.model import Finding, Growth, Level, Resource, RunResult, Sample, State
 from harness.observer import Observer, Silent
-from harness.probes.agent import COUNTED
 from harness.probes.descriptors import grown
 from harness.settings import SoakSettings
 from harness.stage import Stage, on_stage
@@ -199,12 +198,6 @@ class _Run:
         elif calls.failed > _MOST_FAILED * calls.made and not self._faults.has_struck:
             state = "inconclusive"
             notes.append("too many calls did not go as scripted for a clean verdict")
-        unmeasured = {}
-        for resource in self._agents.counted or COUNTED["Python"]:
-            if all(g.resource != resource for g in growths):
-                unmeasured[resource] = (
-                    "its agent stepped aside" if self._agents.problems else "no agent in the server"
-                )
         return RunResult(
             sut=self._name,
             scenario=self._scenario.name,
@@ -215,7 +208,7 @@ class _Run:
             findings=found,
             samples=tuple(self._samples),
             levels=tuple(levels),
-            unmeasured=unmeasured,
+            unmeasured=self._stage.unmeasured(growths),
             notes=tuple(notes),
             directory=str(self._directory),
             allocations=self._lines.allocations,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -24,9 +24,9 @@ from harness.errors import UsageError
 from harness.fakes import API_KEY, Telephone, model_environment, on_line
 from harness.intercept import OPENAI, TWILIO, Interception
 from harness.journal import Journal, new_run_directory
-from harness.model import RunResult
+from harness.model import Growth, Resource, RunResult
 from harness.observer import Observer
-from harness.probes.agent import Agents
+from harness.probes.agent import COUNTED, Agents
 from harness.probes.files import TempFolder
 from harness.probes.gauges import Gauges
 from harness.probes.gauges import parse as parse_gauges
@@ -64,6 +64,12 @@ class Stage:
         self.observer.phase("starting the server")
         await self.sut.until_listening(*self.settings.address, self.settings.start_timeout)
         await self.agents.begin()
+
+    def unmeasured(self, growths: Sequence[Growth]) -> dict[Resource, str]:
+        """{resource: why it was not measured}, of what an agent counts."""
+        why = "its agent stepped aside" if self.agents.problems else "no agent in the server"
+        counted = self.agents.counted or COUNTED["Python"]
+        return {name: why for name in counted if all(growth.resource != name for growth in growths)}
 
     def finish(self, result: RunResult) -> RunResult:
         """The result with the budgets applied and with what the fakes saw; it is written to the journal."""

@@ -1,7 +1,7 @@
 """A fake Twilio: a call's webhook and TwiML, and the caller's end of its Media Stream."""
 
 from fakes.twilio.beat import Pace
-from fakes.twilio.caller import CallEnd, StreamCaller, StreamDriver
+from fakes.twilio.caller import CallEnd, Carried, StreamCaller, StreamDriver
 from fakes.twilio.media_stream import MediaStream, StreamError, StreamIds
 from fakes.twilio.phone import Answer, AnyStream, Line, Phone, PhoneCall, line_for
 from fakes.twilio.relay import ConversationRelay
@@ -13,6 +13,7 @@ __all__ = [
     "Answer",
     "AnyStream",
     "CallEnd",
+    "Carried",
     "ConversationRelay",
     "Line",
     "MediaStream",

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from picows import WSFrame, WSHandshakeError, WSListener, WSMsgType, WSTransport, ws_connect
@@ -37,6 +38,20 @@ _CLOSE_S = 2.0
 _MOST_MESSAGE_BYTES = 64 * 1024 * 1024
 _NORMAL_CLOSURE, _NO_CODE, _ABNORMAL = 1000, 1005, 1006
 _TEXT = WSMsgType.TEXT
+_LOG = logging.getLogger("leakline.stream")
+_LOG.setLevel(logging.ERROR)  # it tells of each connection; what matters of that is in the call's end
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What one stream took: real seconds, payload bytes."""
+
+    open_s: float | None = None
+    """From the connect to the end of the WebSocket's handshake; None without one."""
+    close_s: float | None = None
+    """From the caller's goodbye to the connection's end; None when the server ended it."""
+    received_bytes: int = 0
+    sent_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,7 @@ class CallEnd:
 
     kind: EndKind
     detail: str = ""
+    carried: Carried = field(default=Carried(), compare=False)
 
 
 class StreamDriver(Protocol):
@@ -103,6 +119,7 @@ class StreamCaller:
 
     async def _call(self, driver: StreamDriver, entry: int) -> CallEnd:
         line = _Line(driver, self._pace, self._faults)
+        began = time.monotonic()
         try:
             await strike_request(self._faults, ENDPOINT, self._url, "GET", self._headers, {})
             async with asyncio.timeout(_HANDSHAKE_S):
@@ -112,7 +129,8 @@ class StreamCaller:
                     extra_headers=self._headers,
                     websocket_handshake_timeout=None,
                     max_frame_size=_MOST_MESSAGE_BYTES,
-                    use_aiofastnet=False,
+                    use_aiofastnet=False,  # measured no faster here, and faults know the loop's own transports
+                    logger_name=_LOG,
                 )
         except WSHandshakeError as error:
             return CallEnd("refused", _refusal(error))
@@ -124,10 +142,13 @@ class StreamCaller:
             return CallEnd("refused", os.strerror(error.errno).lower() if error.errno else str(error))
         if not line.is_connected:
             return CallEnd("refused", "the server disconnected")
+        open_s = time.monotonic() - began
         try:
-            return await line.talk()
+            end = await line.talk()
         finally:
             self._ledger.moved(entry, received=line.received_bytes, sent=line.sent_bytes)
+        close_s = time.monotonic() - line.over_at if end.kind == "caller" else None
+        return replace(end, carried=Carried(open_s, close_s, line.received_bytes, line.sent_bytes))
 
 
 def _refusal(error: WSHandshakeError) -> str:
@@ -153,6 +174,7 @@ class _Line(WSListener):
         "_reset_later",
         "_transport",
         "is_connected",
+        "over_at",
         "received_bytes",
         "sent_bytes",
     )
@@ -172,6 +194,7 @@ class _Line(WSListener):
         self._close_code = _ABNORMAL
         self.received_bytes = 0
         self.sent_bytes = 0
+        self.over_at = 0.0
         # Call time of the next beat: it moves with the beat, so a late machine slows the call and skips no audio.
         self._now = 0.0
         self._beat_at = 0.0
@@ -280,6 +303,7 @@ class _Line(WSListener):
     def _over(self, end: CallEnd) -> None:
         self._is_silent = True
         if not self._ended.done():
+            self.over_at = time.monotonic()
             self._ended.set_result(end)
 
     def _be_gone(self) -> None:

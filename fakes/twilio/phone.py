@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
@@ -70,6 +71,10 @@ class PhoneCall:
     """How each stream ended."""
     callbacks: list[str] = field(default_factory=list)
     """The statuses that the status callback was told, in order."""
+    webhook_s: float | None = None
+    """Real seconds until the first document was there; None when it did not come."""
+    twiml_s: float | None = None
+    """Real seconds from there until the documents came to a stream; None when they did not."""
 
 
 def on_the_webhooks_server(webhook: str, stream: str) -> str:
@@ -130,6 +135,7 @@ class CallInProgress:
         self._beside: list[asyncio.Task[StreamDriver]] = []
         self._doing: asyncio.Task[str | None] | None = None
         self._turned = False
+        self._answered_at = 0.0
 
     async def run(self) -> PhoneCall:
         """From the ring to the end."""
@@ -170,7 +176,12 @@ class CallInProgress:
 
     async def _begin(self) -> tuple[twiml.Verb, ...] | None:
         if self._first is None:
-            return await self._fetch(Fetch(self._phone.webhook, "POST"))
+            began = time.monotonic()
+            document = await self._fetch(Fetch(self._phone.webhook, "POST"))
+            if document is not None:
+                self._answered_at = time.monotonic()
+                self.call.webhook_s = self._answered_at - began
+            return document
         self._flow.document(self._first, self._phone.webhook)
         return self._first
 
@@ -222,6 +233,8 @@ class CallInProgress:
             url, self._phone.ledger, pace=self._phone.pace, headers=headers, faults=self._phone.faults
         )
         driver = self._answer(stream)
+        if self.call.twiml_s is None and self.call.webhook_s is not None:
+            self.call.twiml_s = time.monotonic() - self._answered_at
         await self._stream_is(stream, "stream-started")
         self.call.streams.append(await caller.call(driver, self.call.ids.call_sid))
         await self._stream_is(stream, "stream-stopped")

@@ -1,0 +1,228 @@
+"""The other end of a load run, in a process of its own: the server under test, the fake model, and the probes.
+
+Run as `python -m harness.load.host`. It is told what to do on its standard input, in lines of JSON, and answers on
+its standard output; when its input ends, it stops what it started: a load generator that dies leaves nothing behind.
+
+    {"settings": {...}, "every_s": 10}        {"ready": {"url": ..., "directory": ...}} or {"error": ..., "code": 2}
+    {"do": "look", "calls": 10, "users": 5}   {"readings": [...]}: those that are new
+    {"do": "finish", "calls": ..., ...}       {"phase": ...}, as often as one begins; then {"result": ...}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from fakes.serving import seldom_collect
+from harness import verdict
+from harness.errors import LeaklineError, RunError
+from harness.lines import Lines
+from harness.load.verdict import Load, judge
+from harness.model import CallStats, Resource, RunResult, Sample, State
+from harness.observer import Silent
+from harness.probes.descriptors import grown
+from harness.settings import SoakSettings
+from harness.stage import Stage, on_stage
+
+_GLANCE_S = 1.0
+_SETTLE_POLL_S = 0.5
+
+
+class Host:
+    """Measures one server while somebody else calls it."""
+
+    def __init__(self, stage: Stage, every_s: float) -> None:
+        self._stage = stage
+        self._every_s = every_s
+        self._at_a_time = stage.settings.concurrency
+        self._readings: list[Sample] = []
+        self._users: list[int] = []
+        self._told = 0
+        self._calls = 0
+        self._now_users = 0
+        self._began = time.monotonic()
+        self._before: Sample
+        self._busy = asyncio.Lock()
+
+    async def prepare(self) -> None:
+        """Start the server, make the first calls, and take the reading that all else is held against."""
+        await self._stage.until_ready()
+        self._stage.observer.phase("warm-up")
+        async for _ in self._stage.calls.batches(self._stage.settings.warmup, self._at_a_time):
+            pass
+        self._before = self._sample(0, await self._stage.counters.quiet())
+        self._kinds = self._stage.counters.kinds()
+
+    async def read_on(self) -> None:
+        """Read the counters until cancelled: what costs nothing every second, all of them every `every_s`."""
+        due = time.monotonic()
+        while True:
+            async with self._busy:
+                if time.monotonic() >= due:
+                    values = await self._stage.counters.read()
+                    due = time.monotonic() + self._every_s
+                else:
+                    values = await self._stage.counters.glance()
+                self._readings.append(self._sample(self._calls, values))
+                self._users.append(self._now_users)
+                self._stage.journal.write(
+                    "reading", at_s=self._readings[-1].at_s, cycles=self._calls, users=self._now_users, values=values
+                )
+            await asyncio.sleep(_GLANCE_S)
+
+    def look(self, calls: int, users: int) -> list[dict[str, Any]]:
+        """Take note of the load as it is; the readings that were not told yet."""
+        self._calls, self._now_users = calls, users
+        new = self._readings[self._told :]
+        told = [
+            {"at_s": s.at_s, "calls": s.cycles, "users": n, "values": dict(s.values)}
+            for s, n in zip(new, self._users[self._told :], strict=True)
+        ]
+        self._told = len(self._readings)
+        return told
+
+    async def finish(self, calls: CallStats, most_at_once: int, notes: tuple[str, ...]) -> RunResult:
+        """The load is over: wait until all is quiet, judge what is left, and find the lines of what leaks."""
+        stage = self._stage
+        await self._busy.acquire()  # no reading beside these
+        stage.observer.phase("waiting until all is quiet")
+        after = await self._settled(calls.made)
+        steady = [s for s, users in zip(self._readings, self._users, strict=True) if users >= 0.9 * most_at_once > 0]
+        floors = verdict.floors_for(stage.agents.languages, calls.made)
+        growths = judge(self._before, after, steady, Load(calls.made, most_at_once), floors)
+        lines = Lines(stage, self._at_a_time)
+        kinds = grown(self._kinds, stage.counters.kinds(), max(1, calls.made))
+        try:
+            found = await lines.find(growths, kinds)
+        except RunError as error:
+            found, notes = (), (*notes, f"the lines could not be found: {error}")
+        state: State = "clean"
+        if found:
+            state = "leaking"
+        elif not calls.made or any(growth.state != "clean" for growth in growths):
+            state = "inconclusive"
+        samples = (self._before, *(s for s in self._readings if s.values.keys() >= after.values.keys()), after)
+        return stage.finish(
+            RunResult(
+                sut=stage.name,
+                scenario=stage.scenario.name,
+                state=state,
+                calls=calls,
+                seconds=round(time.monotonic() - self._began, 3),
+                growths=growths,
+                findings=found,
+                samples=samples,
+                unmeasured=stage.unmeasured(growths),
+                notes=(*stage.notes, *stage.agents.problems, *notes),
+                directory=str(stage.directory),
+                allocations=lines.allocations,
+                beside=lines.beside,
+            )
+        )
+
+    async def _settled(self, calls: int) -> Sample:
+        """The counters once they are quiet, and what a server keeps for a while has had `settle` seconds to go."""
+        deadline = time.monotonic() + self._stage.settings.settle
+        values = await self._stage.counters.quiet()
+        while time.monotonic() < deadline and self._is_more(values):
+            await asyncio.sleep(_SETTLE_POLL_S)
+            values = await self._stage.counters.quiet()
+        sample = self._sample(calls, values)
+        self._stage.journal.write("sample", cycles=calls, values=values)
+        return sample
+
+    def _is_more(self, values: Mapping[Resource, float]) -> bool:
+        floors = verdict.floors_for(self._stage.agents.languages, max(1, self._calls))
+        return any(
+            values[name] - before > floors.get(name, verdict.FLOOR) * max(1, self._calls)
+            for name, before in self._before.values.items()
+            if name in values
+        )
+
+    def _sample(self, calls: int, values: Mapping[Resource, float]) -> Sample:
+        return Sample(calls, round(time.monotonic() - self._began, 3), dict(values))
+
+
+class _Told(Silent):
+    """Says what the run does."""
+
+    def phase(self, name: str) -> None:
+        _say({"phase": name})
+
+
+def _say(message: Mapping[str, Any]) -> None:
+    sys.stdout.write(json.dumps(message, default=str) + "\n")
+    sys.stdout.flush()
+
+
+async def _lines() -> asyncio.StreamReader:
+    reader = asyncio.StreamReader(limit=16 * 1024 * 1024)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    return reader
+
+
+async def _serve() -> None:
+    lines = await _lines()
+    task = asyncio.ensure_future(_host(lines))
+    await task
+
+
+async def _host(lines: asyncio.StreamReader) -> None:
+    first = json.loads(await lines.readline())
+    given = first["settings"]
+    for name in ("allow", "intercept", "faults", "code"):
+        given[name] = tuple(given[name])
+    async with on_stage(SoakSettings(**given), _Told()) as stage:
+        host = Host(stage, float(first["every_s"]))
+        await _or_end_of_input(host.prepare(), lines)
+        seldom_collect()
+        _say({"ready": {"url": stage.settings.url, "name": stage.name, "directory": str(stage.directory)}})
+        reading = asyncio.create_task(host.read_on())
+        try:
+            await _obey(host, lines, reading)
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+
+async def _or_end_of_input(work: Any, lines: asyncio.StreamReader) -> None:
+    """Do `work` unless the other end goes away first."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        await asyncio.wait({task}, timeout=0.2)
+        if lines.at_eof():
+            task.cancel()
+    await task
+
+
+async def _obey(host: Host, lines: asyncio.StreamReader, reading: asyncio.Task[None]) -> None:
+    while line := await lines.readline():
+        command = json.loads(line)
+        if reading.done():
+            reading.result()  # the server has ended: says how
+        if command["do"] == "look":
+            _say({"readings": host.look(int(command["calls"]), int(command["users"]))})
+        elif command["do"] == "finish":
+            calls = CallStats(int(command["calls"]), int(command["as_scripted"]), dict(command["failures"]))
+            notes = tuple(str(note) for note in command.get("notes", ()))
+            host.look(calls.made, 0)
+            result = await host.finish(calls, int(command["most_at_once"]), notes)
+            _say({"result": {"state": result.state, "directory": result.directory, "exit_code": result.exit_code}})
+
+
+def main() -> None:
+    """Run until the standard input ends."""
+    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError, BrokenPipeError):
+        try:
+            asyncio.run(_serve())
+        except LeaklineError as error:
+            _say({"error": str(error), "code": error.exit_code})
+
+
+if __name__ == "__main__":
+    main()

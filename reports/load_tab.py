@@ -1,0 +1,149 @@
+"""The server's memory in a load run: a tab of Locust's web page with live charts, and the verdict at the end.
+
+The tab and its table are Locust's own (`template_args`, in Locust's example `extend_web_ui.py`); the charts are drawn
+below by a script that is added to the page, with uPlot, from readings that the page asks for.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from flask import Response, request
+from rich.console import Console
+
+from harness.model import RunResult
+from harness.resources import BYTES, Resource, rank
+from harness.words import amount
+from reports import terminal
+from reports.html import html
+
+_PAGE = Path(__file__).with_name("page")
+KEY = "sut-memory"
+"""Name of the tab in the page's address."""
+
+_COLUMNS = {
+    "resource": "Resource",
+    "rest": "At rest before",
+    "now": "Now",
+    "change": "Change",
+    "a_call": "Change a call",
+}
+
+
+class Source(Protocol):
+    """Where the readings come from (`harness.load.run.Director`)."""
+
+    readings: list[dict[str, Any]]
+    result: RunResult | None
+
+
+def show(result: RunResult, broken: Sequence[str]) -> None:
+    """Print the verdict on the server's memory, and the thresholds that were not kept."""
+    page = Path(result.directory) / "report.html"
+    page.write_text(html(result), encoding="utf-8")
+    console = Console(highlight=False)
+    terminal.show(console, result, report=str(page))
+    for text in broken:
+        console.print(f"  [red]NOT KEPT[/red]  threshold {text}", soft_wrap=True)
+    if broken:
+        console.print()
+
+
+def beside_html(environment: Any, source: Source) -> None:
+    """Where Locust writes its HTML report (`--html`), put that of the server's memory beside it."""
+
+    def copy(**_: Any) -> None:
+        options, result = environment.parsed_options, source.result
+        if options is not None and options.html_file and result is not None:
+            page = Path(options.html_file)
+            target = page.with_name(f"{page.stem}-memory.html")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(html(result), encoding="utf-8")
+            for name in result.beside:
+                shutil.copy(Path(result.directory) / name, target.parent)
+
+    environment.events.quitting.add_listener(copy)
+
+
+def rows(readings: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The tab's table: what was counted at rest before the load, and what is now."""
+    if not readings:
+        return []
+    first: dict[Resource, float] = {}
+    newest: dict[Resource, float] = {}
+    for reading in readings:
+        for name, value in reading["values"].items():
+            first.setdefault(name, value)
+            newest[name] = value
+    calls = max(1, readings[-1]["calls"] - readings[0]["calls"])
+    return [
+        {
+            "resource": name,
+            "rest": amount(name, first[name]),
+            "now": amount(name, newest[name]),
+            "change": amount(name, newest[name] - first[name], sign=True),
+            "a_call": amount(name, (newest[name] - first[name]) / calls, sign=True),
+        }
+        for name in sorted(newest, key=lambda name: (rank(name), name))
+    ]
+
+
+def series(readings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the charts are drawn from: `{resources: {name: {bytes, x, y}}, load: {x, calls, users}}`."""
+    resources: dict[Resource, dict[str, Any]] = {}
+    for reading in readings:
+        for name, value in reading["values"].items():
+            one = resources.setdefault(name, {"bytes": name in BYTES, "x": [], "y": []})
+            one["x"].append(reading["at_s"])
+            one["y"].append(value)
+    return {
+        "resources": dict(sorted(resources.items(), key=lambda item: (rank(item[0]), item[0]))),
+        "load": {
+            "x": [r["at_s"] for r in readings],
+            "calls": [r["calls"] for r in readings],
+            "users": [r["users"] for r in readings],
+        },
+    }
+
+
+def install(web_ui: Any, source: Source) -> None:
+    """Add the tab to Locust's web page."""
+    web_ui.template_args |= {
+        "extended_tabs": [{"title": "SUT memory", "key": KEY}],
+        "extended_tables": [
+            {"key": KEY, "structure": [{"key": key, "title": title} for key, title in _COLUMNS.items()]}
+        ],
+    }
+    app = web_ui.app
+    script = (_PAGE / "uPlot.iife.min.js").read_text(encoding="utf-8") + (_PAGE / "load_tab.js").read_text("utf-8")
+    style = (_PAGE / "uPlot.min.css").read_text(encoding="utf-8") + (_PAGE / "load_tab.css").read_text("utf-8")
+
+    @app.route("/leakline/tab.js")
+    def tab_script() -> Response:
+        return Response(script, mimetype="application/javascript")
+
+    @app.route("/leakline/tab.css")
+    def tab_style() -> Response:
+        return Response(style, mimetype="text/css")
+
+    @app.route("/leakline/readings")
+    def tab_readings() -> Response:
+        verdict = source.result.state if source.result is not None else None
+        return Response(json.dumps({**series(source.readings), "verdict": verdict}), mimetype="application/json")
+
+    @app.after_request
+    def extend(response: Response) -> Response:
+        if request.path == "/" and response.mimetype == "text/html" and not response.direct_passthrough:
+            added = (
+                '<link rel="stylesheet" href="leakline/tab.css"><script src="leakline/tab.js" defer></script></body>'
+            )
+            response.set_data(response.get_data(as_text=True).replace("</body>", added, 1))
+        elif request.path == "/stats/requests" and response.is_json:
+            told = response.get_json()
+            told["extended_stats"] = [{"key": KEY, "data": rows(source.readings)}]
+            response.set_data(json.dumps(told))
+        return response
