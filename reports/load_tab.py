@@ -83,13 +83,17 @@ def rows(readings: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     return [
         {
             "resource": name,
-            "rest": amount(name, first[name]),
-            "now": amount(name, newest[name]),
-            "change": amount(name, newest[name] - first[name], sign=True),
+            "rest": _whole(name, first[name]),
+            "now": _whole(name, newest[name]),
+            "change": _whole(name, newest[name] - first[name], "+"),
             "a_call": amount(name, (newest[name] - first[name]) / calls, sign=True),
         }
         for name in sorted(newest, key=lambda name: (rank(name), name))
     ]
+
+
+def _whole(name: Resource, value: float, sign: str = "") -> str:
+    return amount(name, value, sign=bool(sign)) if name in BYTES else f"{value:{sign},.10g}"
 
 
 def series(readings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

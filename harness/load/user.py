@@ -18,6 +18,9 @@ from scenarios.scenario import Scenario
 
 _LATENESS_EVERY_S = 1.0
 _SHARE = 0.99
+_STOP_TIMEOUT_S = 30.0
+_REDIAL_S = 0.5
+"""After a call that failed: nobody dials again at once."""
 _NUMBERS = 1 << 32
 """SIDs of one process: so many calls, and then those of the next."""
 
@@ -56,8 +59,12 @@ class Switchboard:
         except BaseException:
             handle.hang_up()
             raise
+        failed = False
         for measure in measures(outcome, self._speed) if outcome is not None else ():
             self._fire(scenario.name, measure)
+            failed |= bool(measure.failure)
+        if failed:
+            gevent.sleep(_REDIAL_S)
 
     def close(self) -> None:
         """Hang up all calls and end the engine."""
@@ -111,6 +118,8 @@ class CallUser(User):
 
 def connect(environment: Environment, speed: float) -> Switchboard:
     """Give the users of this process their engine; they find it at the environment."""
+    if not environment.stop_timeout:
+        environment.stop_timeout = _STOP_TIMEOUT_S  # calls come to their end by themselves
     switchboard = Switchboard(environment, speed)
     environment.switchboard = switchboard  # type: ignore[attr-defined]  # the one object that all users share
     environment.events.quitting.add_listener(lambda **_: switchboard.close())

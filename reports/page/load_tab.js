@@ -68,8 +68,10 @@
       place = element('section', 'leakline-memory')
       place.id = 'leakline-memory'
       place.append(element('p', 'leakline-verdict'), element('div', 'leakline-grid'))
-      document.body.append(place)
     }
+    // Below the tab's table; the page may have been drawn anew since.
+    const home = document.querySelector('#root table')?.closest('.MuiContainer-root') ?? document.body
+    if (place.parentElement !== home) home.append(place)
     place.hidden = false
     try {
       const answer = await fetch('leakline/readings')
