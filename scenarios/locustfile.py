@@ -16,7 +16,7 @@ from locust.runners import WorkerRunner
 
 from harness.errors import LeaklineError, UsageError
 from harness.load.run import Director, add_options, scenario_of
-from harness.load.user import CallUser, connect
+from harness.load.user import CallUser, let_calls_end
 from reports import load_tab
 from scenarios import BUILT_IN, Scenario
 
@@ -57,7 +57,7 @@ def _init(environment: Environment, runner: Any, web_ui: Any, **_: Any) -> None:
     if options is None:
         return
     try:
-        connect(environment, options.speed)
+        let_calls_end(environment)
         if isinstance(runner, WorkerRunner):
             return
         if not options.user_classes:

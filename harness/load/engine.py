@@ -38,14 +38,14 @@ class Handle:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[Placed] | None = None
         self._is_hung_up = False
 
     def hang_up(self) -> None:
         """End the call; from any thread."""
         self._loop.call_soon_threadsafe(self._hang_up)
 
-    def runs_as(self, task: asyncio.Task[None]) -> None:
+    def runs_as(self, task: asyncio.Task[Placed]) -> None:
         """Note the task that makes the call; in the engine's thread."""
         self._task = task
         if self._is_hung_up:
@@ -77,7 +77,7 @@ class Engine:
         self._telephone = Telephone(Ledger(), pace=self._pace, first_number=first_number)
         self._start_thread = start_thread
         self._loop = _new_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Placed]] = set()
         self._is_over = False
 
     def __enter__(self) -> Self:
@@ -101,19 +101,22 @@ class Engine:
         return handle
 
     def _begin(self, url: str, scenario: Scenario, done: Callable[[Outcome], None], handle: Handle) -> None:
-        task = self._loop.create_task(self._call(url, scenario, done))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        handle.runs_as(task)
+        began = time.monotonic()
 
-    async def _call(self, url: str, scenario: Scenario, done: Callable[[Outcome], None]) -> None:
-        began, placed, error = time.monotonic(), None, ""
-        try:
-            placed = await self._telephone.call(url, scenario)
-        except Exception as unexpected:  # one call's trouble must not take the others with it
-            error = f"{type(unexpected).__name__}: {unexpected}"
-        finally:
-            done(Outcome(placed, time.monotonic() - began, error))
+        def over(task: asyncio.Task[Placed]) -> None:
+            self._tasks.discard(task)
+            seconds = time.monotonic() - began
+            if task.cancelled():
+                done(Outcome(None, seconds))
+            elif (error := task.exception()) is not None:  # one call's trouble must not take the others with it
+                done(Outcome(None, seconds, f"{type(error).__name__}: {error}"))
+            else:
+                done(Outcome(task.result(), seconds))
+
+        task = self._loop.create_task(self._telephone.call(url, scenario))
+        self._tasks.add(task)
+        task.add_done_callback(over)
+        handle.runs_as(task)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

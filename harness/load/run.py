@@ -7,6 +7,7 @@ gone asks for the verdict on its memory, which decides the exit code together wi
 from __future__ import annotations
 
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 import gevent
 from locust import LoadTestShape
 from locust.env import Environment
+from locust.rpc import Message
+from locust.runners import MasterRunner
 
 from harness import demo
 from harness.errors import LeaklineError, RunError, UsageError
@@ -29,6 +32,8 @@ from scenarios import ScenarioError, load
 from scenarios.scenario import Scenario
 
 _POLL_S = 1.0
+_WORKERS_S = 30.0
+_LAST_REPORT_S = 4.0
 _FEW = {"warmup": 8}
 """Calls before the load: at the pace of real ones."""
 _DEMO_WEBHOOK = "http://127.0.0.1:{port}/incoming-call"
@@ -174,6 +179,7 @@ class Director:
         host, self._host = self._host, None
         if host is None:
             return
+        self._wait_for_workers()
         made, failed = self._calls()
         failures = {error.error: error.occurrences for error in self._environment.stats.errors.values()}
         try:
@@ -194,6 +200,18 @@ class Director:
         self._environment.process_exit_code = 1 if self._broken and code != 1 else code
         if not _is_headless(self._environment):
             self._tell()
+
+    def _wait_for_workers(self) -> None:
+        """A master that quits does not wait for the calls of its workers; the verdict must."""
+        runner = self._environment.runner
+        if not isinstance(runner, MasterRunner) or not runner.user_count:
+            return
+        for worker in runner.clients.all:
+            runner.server.send_to_client(Message("stop", None, worker.id))
+        deadline = time.monotonic() + (self._environment.stop_timeout or 0.0) + _WORKERS_S
+        while runner.user_count and time.monotonic() < deadline:
+            gevent.sleep(0.2)
+        gevent.sleep(_LAST_REPORT_S)  # what they counted comes every three seconds
 
     def _fail(self, error: LeaklineError) -> None:
         _say(str(error))

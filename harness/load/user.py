@@ -112,15 +112,21 @@ class CallUser(User):
     @task
     def call(self) -> None:
         """One call, from the ring to the end."""
-        switchboard: Switchboard = self.environment.switchboard  # set by `connect`
-        switchboard.call(self.host or "", self.scenario)
+        _switchboard(self.environment).call(self.host or "", self.scenario)
 
 
-def connect(environment: Environment, speed: float) -> Switchboard:
-    """Give the users of this process their engine; they find it at the environment."""
+def _switchboard(environment: Environment) -> Switchboard:
+    """The engine of this process, made for its first call: a worker hears of the speed when it is told to start."""
+    found: Switchboard | None = getattr(environment, "switchboard", None)
+    if found is None:
+        options = environment.parsed_options
+        found = Switchboard(environment, options.speed if options is not None else 1.0)
+        environment.switchboard = found  # type: ignore[attr-defined]  # the one object that all users share
+        environment.events.quitting.add_listener(lambda **_: found.close())
+    return found
+
+
+def let_calls_end(environment: Environment) -> None:
+    """When the load ends, let calls come to their end by themselves, unless the user says how long that may take."""
     if not environment.stop_timeout:
-        environment.stop_timeout = _STOP_TIMEOUT_S  # calls come to their end by themselves
-    switchboard = Switchboard(environment, speed)
-    environment.switchboard = switchboard  # type: ignore[attr-defined]  # the one object that all users share
-    environment.events.quitting.add_listener(lambda **_: switchboard.close())
-    return switchboard
+        environment.stop_timeout = _STOP_TIMEOUT_S

@@ -60,10 +60,11 @@ def _judge(
 ) -> Growth:
     left = after.values[resource] - before.values[resource]
     calls = max(1, load.calls)
-    kept = KEPT.get(resource, 2.0) * load.most_at_once + _KEPT_ANYHOW.get(resource, 0.0)
+    anyhow = _KEPT_ANYHOW.get(resource, 0.0)
+    kept = KEPT.get(resource, 2.0) * load.most_at_once + anyhow
     per_call = left / calls
     found = Growth(resource, "clean", per_call, (left - kept) / calls, per_call, False, load.calls, 2)
-    if per_call <= floor:
+    if per_call <= floor or left <= anyhow:
         return found
     readings = [s for s in during if resource in s.values]
     trend = verdict.judge([replace(s, values={resource: s.values[resource]}) for s in readings], {resource: floor})

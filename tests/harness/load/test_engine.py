@@ -3,7 +3,7 @@
 import asyncio
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -34,7 +34,7 @@ def server() -> Iterator[str]:
             pass
 
     @asynccontextmanager
-    async def running() -> Iterator[str]:  # type: ignore[misc]
+    async def running() -> AsyncIterator[str]:
         async with serve(listen, "127.0.0.1", 0) as listening:
             yield f"ws://127.0.0.1:{next(iter(listening.sockets)).getsockname()[1]}/"
 

@@ -70,7 +70,7 @@ def test_thresholds_that_are_kept_broken_and_of_nothing() -> None:
     "text", ["", "answer", "answer.p95", "answer.p95<=800", "answer.p95<=1%", "call.failed<=3ms", "call.p95<=1.2.3ms"]
 )
 def test_a_threshold_that_says_nothing_is_refused_with_what_was_expected(text: str) -> None:
-    with pytest.raises(UsageError, match="threshold: expected .*found"):
+    with pytest.raises(UsageError, match=r"threshold: expected .*found"):
         parse(text)
 
 

@@ -44,7 +44,7 @@ def test_a_server_whose_memory_comes_back_passes(tmp_path: Path) -> None:
     done = load(tmp_path, "--users", "12", "--run-time", "12s", "--html", "out/load.html", *QUICK)
     assert done.returncode == 0, done.stdout + done.stderr
     for name in ("webhook", "TwiML", "stream open", "first audio", "answer", "hang-up to close", "frame lateness"):
-        assert re.search(rf"{name}.* 0\(0.00%\)", done.stdout), name
+        assert re.search(rf"{name}.* 0\(0.00%\)", done.stdout + done.stderr), name
     assert "clean" in done.stdout
     assert (tmp_path / "out" / "load.html").exists()
     assert "content-security-policy" in (tmp_path / "out" / "load-memory.html").read_text().lower()
@@ -215,7 +215,7 @@ def test_a_master_and_two_workers_on_addresses_of_their_own(tmp_path: Path) -> N
             worker.terminate()
             worker.wait(30)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"question +call +\d\d", done.stdout)
+    assert re.search(r"question +call +\d\d", done.stdout + done.stderr)
     assert "clean" in done.stdout
     counted = [record for record in journal(tmp_path) if record["kind"] == "reading"]
     assert max(int(str(record["users"])) for record in counted) == 8
