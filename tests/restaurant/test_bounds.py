@@ -29,7 +29,8 @@ def test_rapid_calls_leave_no_timer_no_listener_and_no_task(either: Any, scenari
             after = await agents.sample()
             assert not agents.problems
             assert after["listeners"] == before["listeners"]
-            assert after["timers"] <= before["timers"] + 2  # a pooled connection's, now and then
+            # A pooled connection to the model has its own, and there are up to ten at once; a leak would be of sixty calls.
+            assert after["timers"] <= before["timers"] + 10
             assert after.get("tasks") == before.get("tasks")
 
     asyncio.run(run())
