@@ -29,7 +29,7 @@ def test_rapid_calls_leave_no_timer_no_listener_and_no_task(either: Any, scenari
             after = await agents.sample()
             assert not agents.problems
             assert after["listeners"] == before["listeners"]
-            # A pooled connection to the model has its own, and there are up to ten at once; a leak would be of sixty calls.
+            # Pooled connections to the model have one each, up to ten at once; a leak would be of sixty calls.
             assert after["timers"] <= before["timers"] + 10
             assert after.get("tasks") == before.get("tasks")
 
