@@ -25,7 +25,7 @@ _SHOWN_BY: Mapping[str, Mapping[str, Any]] = {
     "handshake_sockets": {"scenario": "early_hang_up", "faults": ("latency(seconds=0.2)@realtime",)},
     "whole_recordings": {"scenario": "voicemail", "faults": ("status(code=503)@realtime",), "peak": True},
     "silent_errors": {"faults": ("status(code=500)@chat.completions",)},
-    "refused_calls": {"scenario": "early_hang_up", "env": {"RESTAURANT_MAX_CALLS": "0"}},
+    "refused_calls": {"scenario": "voicemail", "env": {"RESTAURANT_MAX_CALLS": "0"}},
 }
 """Calls on which a leak shows that does not show on the demo's own: the edge path that it hides on."""
 

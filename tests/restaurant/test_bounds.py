@@ -29,8 +29,7 @@ def test_rapid_calls_leave_no_timer_no_listener_and_no_task(either: Any, scenari
             after = await agents.sample()
             assert not agents.problems
             assert after["listeners"] == before["listeners"]
-            # Pooled connections to the model have one each, up to ten at once; a leak would be of sixty calls.
-            assert after["timers"] <= before["timers"] + 10
+            assert after["timers"] <= before["timers"] + 2  # a pooled connection's, now and then
             assert after.get("tasks") == before.get("tasks")
 
     asyncio.run(run())
