@@ -28,14 +28,14 @@ from harness.fakes import running
 from harness.load.command import load_command
 from harness.model import RunResult
 from harness.runs import load as load_run
-from harness.settings import SoakSettings, from_files, make
+from harness.settings import SoakSettings, from_files, make, pairs, scenario_named
 from harness.soak import soak
 from harness.watch import Watch, WatchSettings
 from harness.words import printable
 from reports import terminal
 from reports.ci import FORMATS
 from reports.html import compare_html, html
-from scenarios import BUILT_IN, Scenario, ScenarioError, load
+from scenarios import BUILT_IN, Scenario
 
 INTERRUPTED = 130
 
@@ -103,11 +103,11 @@ def soak_command(
     """
     given = {
         **flags,
-        "env": _pairs("--env", env) or None,
+        "env": pairs("--env", env) or None,
         "faults": faults or None,
         "intercept": intercept or None,
         "code": code or None,
-        "gauges": _pairs("--gauge", gauges) or None,
+        "gauges": pairs("--gauge", gauges) or None,
     }
     console = Console(highlight=False)
     own_server = flags["sut"] is not None or flags["url"] is not None or from_files(Path.cwd())
@@ -239,7 +239,7 @@ def watch_command(gauges: tuple[str, ...], limits: tuple[str, ...], **flags: Any
     Exit code: 0 when no alert was raised, 1 when one was, 2 wrong use.
     """
     settings = WatchSettings(
-        gauges=_pairs("--gauge", gauges), limits=thresholds(_pairs("--threshold", limits)), **flags
+        gauges=pairs("--gauge", gauges), limits=thresholds(pairs("--threshold", limits)), **flags
     )
     sys.exit(asyncio.run(_watch(Console(highlight=False), settings)))
 
@@ -272,8 +272,8 @@ def fakes_group() -> None:
 def fakes_up(scenario: str, speed: float, faults: tuple[str, ...], openai_port: int, twilio_port: int) -> None:
     """Run both fakes until Ctrl-C, and print what your server needs in its environment."""
     try:
-        script, rules = load(scenario), [parse_rule(text) for text in faults]
-    except (ScenarioError, FaultError) as error:
+        script, rules = scenario_named(scenario), [parse_rule(text) for text in faults]
+    except FaultError as error:
         raise UsageError(str(error)) from None
     if not 0.1 <= speed <= 1000:
         raise UsageError(f"speed: expected a number from 0.1 to 1,000, found {speed!r}")
@@ -338,16 +338,6 @@ async def _until_terminated(settings: SoakSettings, live: terminal.Live) -> RunR
     with contextlib.suppress(NotImplementedError):
         loop.add_signal_handler(signal.SIGTERM, task.cancel)
     return await task
-
-
-def _pairs(option: str, pairs: tuple[str, ...]) -> dict[str, str]:
-    found = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise UsageError(f"{option}: expected NAME=VALUE, found {pair!r}")
-        found[name] = value
-    return found
 
 
 def main() -> None:

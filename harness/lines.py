@@ -49,11 +49,11 @@ class Lines:
             if findings.needs_deep_watch(growths, survey):
                 self._stage.observer.phase("finding the lines that allocate")
                 await self._agents.watch(deep=True)
-                await self._one_by_one()
+                await self._stage.make(_DEEP_WATCH_CYCLES, 1)
                 deep = await self._calls.alive(self._agents.survey(_DEEP_WATCH_CYCLES))
                 if findings.needs_native_watch(growths, survey, deep) and await self._agents.watch_native():
                     self._stage.observer.phase("finding the lines that allocate in C")
-                    await self._one_by_one()
+                    await self._stage.make(_DEEP_WATCH_CYCLES, 1)
                     native = await self._calls.alive(self._agents.survey(_DEEP_WATCH_CYCLES, of="Python"))
                     self.beside = await record.memray_reports(self._agents.native_traces, self._stage.directory)
                     # memray sees what C code allocates and not Python's small objects: the one that explains more.
@@ -62,8 +62,3 @@ class Lines:
         self.allocations = record.allocations(survey, deep)
         self._stage.journal.write("watched", findings=[asdict(finding) for finding in found])
         return found
-
-    async def _one_by_one(self) -> None:
-        async for _ in self._calls.batches(_DEEP_WATCH_CYCLES, 1):
-            pass
-        await self._counters.quiet()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from scenarios.scenario import Scenario, ScenarioError
 
 CONFIG_FILES = ("leakline.toml", "pyproject.toml")
 """Where settings are looked for, in this order, in the working directory."""
+
+_LISTS = ("allow", "code", "faults", "intercept")
 
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "cycles": (1, 1_000_000),
@@ -116,10 +118,7 @@ class SoakSettings:
 
     def load_scenario(self) -> Scenario:
         """The scenario that the settings name. Raises UsageError."""
-        try:
-            return load(self.scenario)
-        except ScenarioError as error:
-            raise UsageError(str(error)) from None
+        return scenario_named(self.scenario)
 
     def fault_rules(self) -> tuple[Rule, ...]:
         """The rules that the settings name. Raises UsageError."""
@@ -168,6 +167,30 @@ def _check_url(url: str) -> None:
         )
 
 
+def scenario_named(reference: str) -> Scenario:
+    """The scenario that `reference` names. Raises UsageError."""
+    try:
+        return load(reference)
+    except ScenarioError as error:
+        raise UsageError(str(error)) from None
+
+
+def pairs(option: str, texts: Iterable[str]) -> dict[str, str]:
+    """What `NAME=VALUE` texts say; `option` is what a person gave them with. Raises UsageError."""
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{option}: expected NAME=VALUE, found {text!r}")
+        found[name] = value
+    return found
+
+
+def as_tuples(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as TOML or JSON has them, with tuples where a setting is a list."""
+    return {key: tuple(value) if key in _LISTS and isinstance(value, list) else value for key, value in table.items()}
+
+
 def from_files(directory: Path) -> dict[str, Any]:
     """The settings in the directory's `leakline.toml`, else in `[tool.leakline]` of its `pyproject.toml`.
 
@@ -192,10 +215,7 @@ def from_files(directory: Path) -> dict[str, Any]:
         for key in table:
             if key not in known:
                 raise UsageError(f"{path}: {key}: no such setting; expected one of {', '.join(known)}")
-        for key in ("code", "faults", "intercept", "allow"):
-            if isinstance(table.get(key), list):
-                table[key] = tuple(table[key])
-        return dict(table)
+        return as_tuples(table)
     return {}
 
 

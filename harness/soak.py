@@ -78,7 +78,7 @@ class _Run:
     async def _soak(self) -> RunResult:
         settings = self._settings
         self._observer.phase("warm-up")
-        await self._make(settings.warmup)
+        await self._stage.make(settings.warmup, self._at_a_time)
         self._observer.phase("calls")
         counted_from = self._calls.made
         await self._sample_after(0)
@@ -131,13 +131,6 @@ class _Run:
                 self._suspected = True
                 self._observer.suspicion(suspect)
 
-    async def _make(self, cycles: int, at_a_time: int | None = None) -> None:
-        """Make `cycles` calls that are not counted, and wait until all is quiet."""
-        async for _ in self._calls.batches(cycles, at_a_time or self._at_a_time):
-            pass
-        if cycles:
-            await self._counters.quiet()
-
     async def _settle(self, growths: Sequence[Growth]) -> tuple[Growth, ...]:
         """Give suspected growth time to go away by itself: what does is bounded by time, and no leak."""
         suspects = {g.resource: g for g in growths if g.state == "leaking"}
@@ -158,7 +151,7 @@ class _Run:
                     came_back.pop(resource, None)
         if came_back:
             # What a server keeps while it is busy (pooled connections) went too, which may hide what stays.
-            await self._make(self._at_a_time)
+            await self._stage.make(self._at_a_time, self._at_a_time)
             values = await self._counters.quiet()
             for resource in tuple(came_back):
                 growth = suspects[resource]

@@ -65,6 +65,13 @@ class Stage:
         await self.sut.until_listening(*self.settings.address, self.settings.start_timeout)
         await self.agents.begin()
 
+    async def make(self, cycles: int, at_a_time: int) -> None:
+        """Make `cycles` calls that are not counted, and wait until all is quiet."""
+        async for _ in self.calls.batches(cycles, at_a_time):
+            pass
+        if cycles:
+            await self.counters.quiet()
+
     def unmeasured(self, growths: Sequence[Growth]) -> dict[Resource, str]:
         """{resource: why it was not measured}, of what an agent counts."""
         why = "its agent stepped aside" if self.agents.problems else "no agent in the server"

@@ -170,7 +170,7 @@ def _described(result: RunResult, growth: Growth) -> str:
 
 
 def _render(template: str, **given: Any) -> str:
-    library, script = _file("uPlot.iife.min.js"), _file("report.js")
+    library, script = _file("uPlot.iife.min.js"), f"{_file('units.js')}\n{_file('report.js')}"
     css = _file("uPlot.min.css") + _file("report.css")
     hashes = {"script": f"{_hash(library)} {_hash(script)}", "style": _hash(css)}
     ours = {"css": Markup(css), "library": Markup(library), "script": Markup(script)}  # noqa: S704  (our own files)

@@ -41,32 +41,24 @@ class Source(Protocol):
     result: RunResult | None
 
 
-def show(result: RunResult, broken: Sequence[str]) -> None:
-    """Print the verdict on the server's memory, and the thresholds that were not kept."""
+def show(result: RunResult, broken: Sequence[str], locusts: str | None = None) -> None:
+    """Print the verdict on the server's memory, and the thresholds that were not kept.
+
+    Where Locust writes its HTML report (`--html`, at `locusts`), that of the server's memory is put beside it.
+    """
     page = Path(result.directory) / "report.html"
     page.write_text(html(result), encoding="utf-8")
+    if locusts:
+        beside = Path(locusts).with_name(f"{Path(locusts).stem}-memory.html")
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        for source, target in ((page, beside), *((page.with_name(n), beside.with_name(n)) for n in result.beside)):
+            shutil.copy(source, target)
     console = Console(highlight=False)
     terminal.show(console, result, report=str(page))
     for text in broken:
         console.print(f"  [red]NOT KEPT[/red]  threshold {text}", soft_wrap=True)
     if broken:
         console.print()
-
-
-def beside_html(environment: Any, source: Source) -> None:
-    """Where Locust writes its HTML report (`--html`), put that of the server's memory beside it."""
-
-    def copy(**_: Any) -> None:
-        options, result = environment.parsed_options, source.result
-        if options is not None and options.html_file and result is not None:
-            page = Path(options.html_file)
-            target = page.with_name(f"{page.stem}-memory.html")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(html(result), encoding="utf-8")
-            for name in result.beside:
-                shutil.copy(Path(result.directory) / name, target.parent)
-
-    environment.events.quitting.add_listener(copy)
 
 
 def rows(readings: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -114,6 +106,10 @@ def series(readings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def _files(*names: str) -> str:
+    return "\n".join((_PAGE / name).read_text(encoding="utf-8") for name in names)
+
+
 def install(web_ui: Any, source: Source) -> None:
     """Add the tab to Locust's web page."""
     web_ui.template_args |= {
@@ -123,8 +119,8 @@ def install(web_ui: Any, source: Source) -> None:
         ],
     }
     app = web_ui.app
-    script = (_PAGE / "uPlot.iife.min.js").read_text(encoding="utf-8") + (_PAGE / "load_tab.js").read_text("utf-8")
-    style = (_PAGE / "uPlot.min.css").read_text(encoding="utf-8") + (_PAGE / "load_tab.css").read_text("utf-8")
+    script = _files("uPlot.iife.min.js", "units.js", "load_tab.js")
+    style = _files("uPlot.min.css", "load_tab.css")
 
     @app.route("/leakline/tab.js")
     def tab_script() -> Response:

@@ -7,7 +7,7 @@ and `ScenarioUser` for the one that `--scenario` names, which is who calls when 
 from __future__ import annotations
 
 import sys
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from locust import events
@@ -15,17 +15,16 @@ from locust.env import Environment
 from locust.runners import WorkerRunner
 
 from harness.errors import LeaklineError, UsageError
-from harness.load.run import Director, add_options, scenario_of
+from harness.load.run import Director, add_options
 from harness.load.user import CallUser, let_calls_end
+from harness.settings import SoakSettings, scenario_named
 from reports import load_tab
 from scenarios import BUILT_IN, Scenario
-
-_DEFAULT = "question"
 
 
 @lru_cache(maxsize=1)
 def _named(reference: str) -> Scenario:
-    return scenario_of(reference)
+    return scenario_named(reference)
 
 
 class ScenarioUser(CallUser):
@@ -35,7 +34,7 @@ class ScenarioUser(CallUser):
     def scenario(self) -> Scenario:  # type: ignore[override]  # a worker hears of it from the master
         """The scenario."""
         options = self.environment.parsed_options
-        return _named((options.scenario if options is not None else None) or _DEFAULT)
+        return _named((options.scenario if options is not None else None) or SoakSettings.scenario)
 
 
 def _class_for(scenario: Scenario) -> type[CallUser]:
@@ -71,10 +70,9 @@ def _init(environment: Environment, runner: Any, web_ui: Any, **_: Any) -> None:
             return
         chosen = environment.user_classes[0]
         name = options.scenario if chosen is ScenarioUser else chosen.scenario.name  # type: ignore[attr-defined]
-        director = Director(environment, name, load_tab.show)
+        director = Director(environment, name, partial(load_tab.show, locusts=options.html_file))
         if web_ui is not None:
             load_tab.install(web_ui, director)
-        load_tab.beside_html(environment, director)
     except LeaklineError as error:
         sys.stderr.write(f"leakline: {error}\n")
         sys.exit(error.exit_code)

@@ -4,11 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from harness.settings import SoakSettings
 
@@ -53,6 +54,16 @@ def chromium() -> str:
         if program := shutil.which(name):
             return program
     missing("Chromium", "apt-get install chromium")
+
+
+@pytest.fixture(scope="module")  # no longer: its event loop is in the way of other tests'
+def browser(chromium: str) -> Iterator[Browser]:
+    """A real Chromium."""
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from harness.load.verdict import Load, judge
 from harness.model import CallStats, Resource, RunResult, Sample, State
 from harness.observer import Silent
 from harness.probes.descriptors import grown
-from harness.settings import SoakSettings
+from harness.settings import SoakSettings, as_tuples
 from harness.stage import Stage, on_stage
 
 _GLANCE_S = 1.0
@@ -168,16 +168,8 @@ async def _lines() -> asyncio.StreamReader:
 
 async def _serve() -> None:
     lines = await _lines()
-    task = asyncio.ensure_future(_host(lines))
-    await task
-
-
-async def _host(lines: asyncio.StreamReader) -> None:
     first = json.loads(await lines.readline())
-    given = first["settings"]
-    for name in ("allow", "intercept", "faults", "code"):
-        given[name] = tuple(given[name])
-    async with on_stage(SoakSettings(**given), _Told()) as stage:
+    async with on_stage(SoakSettings(**as_tuples(first["settings"])), _Told()) as stage:
         host = Host(stage, float(first["every_s"]))
         await _or_end_of_input(host.prepare(), lines)
         seldom_collect()

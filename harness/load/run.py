@@ -27,9 +27,7 @@ from harness.load.shapes import SHAPES
 from harness.load.thresholds import Entry, Threshold, broken, parse
 from harness.model import RunResult
 from harness.runs import load as load_run
-from harness.settings import SoakSettings, from_files, make
-from scenarios import ScenarioError, load
-from scenarios.scenario import Scenario
+from harness.settings import SoakSettings, from_files, make, pairs
 
 _POLL_S = 1.0
 _WORKERS_S = 30.0
@@ -69,29 +67,15 @@ def add_options(parser: Any) -> None:
 
 def settings_of(options: Namespace, scenario: str | None) -> SoakSettings:
     """The settings of the server under test that Locust's options tell. Raises UsageError."""
-    environment = {}
-    for pair in options.env or ():
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise UsageError(f"env: expected NAME=VALUE, found {pair!r}")
-        environment[name] = value
     names = ("sut", "url", "pid", "openai_port", "settle", "runs")
     given = {name: getattr(options, name) for name in names}
     given = {name: value for name, value in given.items() if value is not None}
-    given |= {"speed": options.speed, "scenario": scenario, "env": environment or None}
+    given |= {"speed": options.speed, "scenario": scenario, "env": pairs("env", options.env or ()) or None}
     if options.leaks is not None or not (given.keys() & {"sut", "url", "pid"} or from_files(Path.cwd())):
         if "sut" in given:
             raise UsageError("leaks: it is for the demo server; expected it without --sut")
         return SoakSettings(**demo.given(options.leaks or "none", {**_FEW, "url": _DEMO_WEBHOOK, **given}))
     return make(_FEW | given, Path.cwd())
-
-
-def scenario_of(reference: str) -> Scenario:
-    """The scenario of that name. Raises UsageError."""
-    try:
-        return load(reference)
-    except ScenarioError as error:
-        raise UsageError(str(error)) from None
 
 
 class Shaped(LoadTestShape):
@@ -139,12 +123,13 @@ class Director:
         self._broken: list[str] = []
         if options.load_shape is not None:
             environment.shape_class = Shaped()
-            Shaped.runner = environment.runner
+            environment.shape_class.runner = environment.runner
         events = environment.events
         events.test_start.add_listener(lambda **_: self._begin())
         events.test_stop.add_listener(lambda **_: self._end())
         events.quitting.add_listener(lambda **_: self._quit())
-        events.quit.add_listener(lambda **_: self._tell())
+        if _is_headless(environment):
+            events.quit.add_listener(lambda **_: self._tell())  # below Locust's tables
         self._begin()
         gevent.spawn(self._poll)
 
@@ -197,7 +182,7 @@ class Director:
         entries: dict[str, Entry] = {name: entry for (name, _), entry in self._environment.stats.entries.items()}
         self._broken = broken(self._thresholds, entries)
         code = self.result.exit_code if self.result is not None else RunError.exit_code
-        self._environment.process_exit_code = 1 if self._broken and code != 1 else code
+        self._environment.process_exit_code = 1 if self._broken else code
         if not _is_headless(self._environment):
             self._tell()
 
@@ -229,8 +214,6 @@ class Director:
     def _tell(self) -> None:
         if self.result is not None:
             self._show(self.result, self._broken)
-            if _is_headless(self._environment):
-                self.result = None
 
     def _quit(self) -> None:
         """Ended in the middle: no verdict. The callers hang up first, so that none of them meets a dead server."""

@@ -1,17 +1,9 @@
 // Draws the charts of Locust's "SUT memory" tab below its table, while that tab is open.
-'use strict'
 {
   const KEY = 'sut-memory'
   const EVERY_MS = 2000
   const charts = new Map()
   let place = null
-
-  const size = (value) => {
-    for (const unit of ['B', 'KiB', 'MiB', 'GiB']) {
-      if (Math.abs(value) < 1024 || unit === 'GiB') return `${+value.toFixed(1)} ${unit}`
-      value /= 1024
-    }
-  }
 
   const isOpen = () => new URLSearchParams(location.search).get('tab') === KEY
 
@@ -38,7 +30,7 @@
         scales: { x: { time: false } },
         axes: [
           { ...axis, values: (_, ticks) => ticks.map((t) => `${t} s`) },
-          { ...axis, size: 72, values: bytes ? (_, ticks) => ticks.map(size) : undefined }
+          { ...axis, size: 72, values: bytes ? (_, ticks) => ticks.map(sizeInBytes) : undefined }
         ],
         series: [{}, { stroke: '#15ca82', width: 2, fill: 'rgba(21, 202, 130, 0.12)', spanGaps: true }]
       },

@@ -1,16 +1,8 @@
 // Draws the report's charts from its data block, when they come into view and before printing.
-'use strict'
 {
   const data = JSON.parse(document.getElementById('data').textContent)
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim()
   const drawn = new Map()
-
-  const size = (value) => {
-    for (const unit of ['B', 'KiB', 'MiB', 'GiB']) {
-      if (Math.abs(value) < 1024 || unit === 'GiB') return `${+value.toFixed(1)} ${unit}`
-      value /= 1024
-    }
-  }
 
   // Shades the calls before the first sample: they warmed the server up and were not measured.
   const warmUp = (plot) => {
@@ -25,7 +17,7 @@
     const { name, small } = { name: element.dataset.resource, small: 'small' in element.dataset }
     const resource = data.resources[name]
     const axis = { stroke: colour('--soft'), grid: { stroke: colour('--line'), width: 1 }, ticks: { stroke: colour('--line') } }
-    const show = resource.bytes ? (_, ticks) => ticks.map(size) : undefined
+    const show = resource.bytes ? (_, ticks) => ticks.map(sizeInBytes) : undefined
     const few = resource.x.length < 200
     const series = [{ label: 'calls' }]
     const columns = [resource.x]

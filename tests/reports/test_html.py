@@ -1,11 +1,10 @@
 """The HTML report, opened in a real Chromium."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from harness.compare import compare
 from harness.model import (
@@ -23,16 +22,7 @@ from harness.model import (
 from harness.resources import gauge
 from reports.html import compare_html, html, verdict_sentence
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 HOSTILE = "<script>document.title='owned'</script>\x1b[31m\x07\udcff\"'&" + "x" * 10_000
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 class Opened:

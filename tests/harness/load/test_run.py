@@ -14,12 +14,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 
 from harness.stage import free_port
 from scenarios import LOCUSTFILE
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 QUICK = ("--speed", "5", "--settle", "3", "--memory-every", "2")
 
 
@@ -32,6 +31,16 @@ def load(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=180,
         check=False,
+    )
+
+
+def under_way(tmp_path: Path, output: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness.cli", "load", "-u", "4", "-t", "60s", *QUICK],
+        cwd=tmp_path,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
@@ -85,13 +94,7 @@ def test_wrong_use_is_told_and_exits_with_2(tmp_path: Path, arguments: tuple[str
 
 
 def test_a_server_that_dies_under_load_ends_the_run_and_says_so(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "harness.cli", "load", "-u", "4", "-t", "60s", *QUICK],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = under_way(tmp_path, subprocess.PIPE)
     server = _server_of(process.pid)
     server.kill()
     output, _ = process.communicate(timeout=60)
@@ -100,12 +103,7 @@ def test_a_server_that_dies_under_load_ends_the_run_and_says_so(tmp_path: Path) 
 
 
 def test_nothing_is_left_when_the_load_generator_is_killed(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "harness.cli", "load", "-u", "2", "-t", "60s", *QUICK],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = under_way(tmp_path, subprocess.DEVNULL)
     _server_of(process.pid)
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)
@@ -157,9 +155,8 @@ def web(tmp_path: Path, *arguments: str) -> Iterator[str]:
         process.wait(30)
 
 
-def test_the_web_page_shows_the_servers_memory(tmp_path: Path, chromium: str) -> None:
-    with web(tmp_path, "--autostart", "-u", "5", "-r", "5", "-t", "12s") as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+def test_the_web_page_shows_the_servers_memory(tmp_path: Path, browser: Browser) -> None:
+    with web(tmp_path, "--autostart", "-u", "5", "-r", "5", "-t", "12s") as url:
         page = browser.new_page(viewport={"width": 1280, "height": 1400})
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
@@ -175,7 +172,7 @@ def test_the_web_page_shows_the_servers_memory(tmp_path: Path, chromium: str) ->
         page.get_by_role("tab", name="Statistics").click()
         page.wait_for_timeout(500)
         assert not page.locator("#leakline-memory").is_visible()
-        browser.close()
+        page.close()
     assert problems == []
 
 
