@@ -58,6 +58,7 @@ class Ledger:
         self._last_id = 0
         self._open: dict[int, Connection] = {}
         self._bytes: dict[int, list[int]] = {}
+        self._answered: set[int] = set()
         self._ended: deque[Connection] = deque(maxlen=keep)
         self._seen: dict[str, int] = {}
 
@@ -86,6 +87,15 @@ class Ledger:
             moved[0] += received
             moved[1] += sent
 
+    def answered(self, connection_id: int) -> None:
+        """Note that an open connection has had its answer and goes on: a WebSocket's handshake is done."""
+        if connection_id in self._open:
+            self._answered.add(connection_id)
+
+    def is_waiting(self, kind: str) -> bool:
+        """Whether any that is open has had no answer yet."""
+        return any(c.kind == kind and c.id not in self._answered for c in self._open.values())
+
     def belongs(self, connection_id: int, call: str) -> None:
         """Note which call an open connection is of; one that was thought to be of that call gets this one's."""
         connection = self._open.get(connection_id)
@@ -103,6 +113,7 @@ class Ledger:
         if connection is not None:
             self._ended.append(replace(self._with_bytes(connection), closed_at=self._clock(), ending=ending))
             del self._bytes[connection_id]
+            self._answered.discard(connection_id)
 
     def still_open(self, kind: str | None = None) -> tuple[Connection, ...]:
         """What has not ended, oldest first."""

@@ -135,6 +135,7 @@ class OpenAIServer:
                 await socket.prepare(request)
             except ConnectionResetError:
                 return web.Response()  # the client did not wait for the handshake
+            self._ledger.answered(entry)
             session = RealtimeSession(
                 self._script, model=model, number=self._api.number(), expires_at=int(time() + self._session_s)
             )

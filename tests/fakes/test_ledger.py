@@ -86,3 +86,16 @@ def test_what_is_heard_later_makes_the_call_certain_and_sets_the_other_right() -
     ledger.closed(first, "closed 1000")
     ledger.belongs(first, "CA9")  # too late: it has ended
     assert [(c.call, c.certain) for c in ledger.ended()] == [("CA2", True)]
+
+
+def test_what_waits_for_its_answer() -> None:
+    ledger = Ledger()
+    first, second = ledger.opened("openai", "realtime", "a"), ledger.opened("openai", "realtime", "b")
+    ledger.answered(first)
+    assert ledger.is_waiting("realtime")
+    assert not ledger.is_waiting("chat.completions")
+    ledger.closed(second, "dropped before the handshake was done")
+    assert not ledger.is_waiting("realtime")
+    ledger.closed(first, "closed 1000")
+    ledger.answered(first)  # nothing is kept of what has ended
+    assert not ledger.is_waiting("realtime")
