@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import tracemalloc
+import weakref
 from collections import Counter
 
 from leakline_agent import census, keepers
@@ -126,6 +127,7 @@ def _held_bytes(roots, young, claimed, taken):
             entry[0] += 1
             entry[1] += size
         stack.extend(referents)
+        stack.extend(weakref.getweakrefs(thing))  # they go when it goes: asyncio notes its tasks and generators so
     return total
 
 
