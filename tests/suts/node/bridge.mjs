@@ -21,7 +21,7 @@ const leaks = {
   abort_listener() { shutdown.signal.addEventListener('abort', () => calls) },
   promise() { kept.push(forever()) },
   map() { byCall.set(calls, { notes: [`call ${calls}`] }) },
-  buffer() { kept.push(Buffer.alloc(32_000, 1)) },
+  buffer() { kept.push(Buffer.alloc(100_000, 1)) },
   watcher() { kept.push(watch(tmpdir())) },
   file() { kept.push(openSync(join(tmpdir(), `bridge-${calls}.log`), 'w')) },
   rare() { if (calls % 5 === 0) setTimeout(() => {}, 3_600_000) },
