@@ -125,7 +125,8 @@ def speech(seconds: float, fmt: AudioFormat = "audio/pcmu", seed: int = 0) -> by
     return encode(samples, fmt)
 
 
-def speech_frames(seconds: float, seed: int = 0) -> tuple[bytes, ...]:
-    """Mu-law speech cut into whole Media Streams frames of 160 bytes."""
-    audio = speech(max(1, round(seconds / FRAME_S)) * FRAME_S, "audio/pcmu", seed)
-    return tuple(audio[i : i + FRAME_BYTES] for i in range(0, len(audio), FRAME_BYTES))
+def speech_frames(seconds: float, seed: int = 0, fmt: AudioFormat = "audio/pcmu") -> tuple[bytes, ...]:
+    """Speech cut into whole frames of 20 ms: 160 bytes each in mu-law, as in Media Streams."""
+    audio = speech(max(1, round(seconds / FRAME_S)) * FRAME_S, fmt, seed)
+    size = round(FRAME_S * SAMPLE_RATE[fmt] * SAMPLE_BYTES[fmt])
+    return tuple(audio[i : i + size] for i in range(0, len(audio), size))

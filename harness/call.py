@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import base64
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from fakes.audio import FRAME_S, speech_frames, tagged_silence
+from fakes.audio import FRAME_S, AudioFormat, speech_frames, tagged_silence
+from fakes.browser import BrowserStream
 from fakes.twilio.caller import Goodbye
 from fakes.twilio.media_stream import MediaStream, StreamError, StreamIds
 from fakes.twilio.relay import ConversationRelay
 from harness.meter import Heard, Meter
+from harness.uplink import Message, Uplink
+from scenarios.caller import PAYLOAD, Browser
 from scenarios.scenario import Scenario
-from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Press, Say
+from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Press, Say, Send
 
 PATIENCE_S = 5.0
 """How long a caller waits for the agent to say something: in call time, and at least this long in real time."""
@@ -28,9 +31,20 @@ _TOLERANCE_S = 0.06
 
 
 @lru_cache(maxsize=64)
-def _spoken(seconds: float) -> tuple[str, ...]:
+def _spoken(seconds: float, fmt: AudioFormat) -> tuple[str, ...]:
     """Base64 frames of speech: encoded once, since every call says the same."""
-    return tuple(base64.b64encode(frame).decode("ascii") for frame in speech_frames(seconds))
+    return tuple(base64.b64encode(frame).decode("ascii") for frame in speech_frames(seconds, fmt=fmt))
+
+
+AnyLine = MediaStream | ConversationRelay | BrowserStream
+"""What a caller may be on."""
+
+
+def _line_of(browser: Browser | None, ids: StreamIds) -> MediaStream | BrowserStream:
+    if browser is None:
+        return MediaStream(ids)
+    before, _, after = browser.audio.partition(PAYLOAD)
+    return BrowserStream(before, after, browser.format)
 
 
 class ScriptedCall:
@@ -38,7 +52,8 @@ class ScriptedCall:
 
     Args:
         speed: call seconds per second; patience is kept in real time too.
-        stream: the line that the caller is on; by default a new Media Stream. It may be set until the call begins.
+        stream: the line that the caller is on; by default a new Media Stream, or a browser's session where the
+            scenario has a browser. It may be set until the call begins.
     """
 
     def __init__(
@@ -47,24 +62,29 @@ class ScriptedCall:
         ids: StreamIds,
         *,
         speed: float = 1.0,
-        stream: MediaStream | ConversationRelay | None = None,
+        stream: AnyLine | None = None,
     ) -> None:
         self.goodbye: Goodbye | None = None
         self.failure = ""
         """Why the call did not go as scripted; empty while it does."""
         self.problems: list[str] = []
         """Messages of the server that Twilio would have refused."""
-        self.stream = stream if stream is not None else MediaStream(ids)
+        self.ids = ids
+        self.stream: AnyLine = stream if stream is not None else _line_of(scenario.browser, ids)
         # Which call it is, to who hears it at the other end of the server.
         self._silence = base64.b64encode(tagged_silence(ids.number)).decode("ascii")
         self._steps = scenario.steps
+        self._is_refusable = scenario.refusable
         self._at = -1
         self._is_done: Callable[[float], bool] = _at_once
         self._frames: deque[str] = deque()
         self._words: str | None = None
         self._keys: deque[str] = deque()
         self._meter = Meter()
-        self._media: MediaStream | None = None
+        self._media: MediaStream | BrowserStream | None = None
+        self._format: AudioFormat = scenario.browser.format if scenario.browser is not None else "audio/pcmu"
+        self._uplink = Uplink(scenario.network, ids.number) if scenario.network is not None else None
+        self._page: list[str] = []
         self._since = 0.0
         self._heard_before_s = 0.0
         self._expected_s = 0.0
@@ -82,14 +102,16 @@ class ScriptedCall:
         """What the caller heard so far, measured."""
         return self._meter.heard()
 
-    def begin(self) -> list[str]:
-        """Twilio's first messages."""
-        self._media = self.stream if isinstance(self.stream, MediaStream) else None
+    def begin(self) -> Sequence[Message]:
+        """The first messages, Twilio's or the page's."""
+        self._media = self.stream if not isinstance(self.stream, ConversationRelay) else None
+        if isinstance(self.stream, BrowserStream):
+            self._silence = ""
         messages = self.stream.open()
         self._heard_before_s = self.stream.heard_s  # a greeting of Twilio's own is not the agent's
         return messages
 
-    def receive(self, message: str | bytes, now: float) -> list[str]:
+    def receive(self, message: str | bytes, now: float) -> Sequence[Message]:
         """Take a message of the server."""
         stream = self.stream
         heard_s, played_until = stream.heard_s, stream.playing_until
@@ -107,21 +129,28 @@ class ScriptedCall:
             self.problems = stream.problems
             if stream.ended is not None:
                 self.goodbye = "stop"
-        return answer
+        return answer if self._uplink is None else self._uplink.answer(answer)
 
-    def tick(self, now: float) -> list[str]:
+    def tick(self, now: float) -> Sequence[Message]:
         """The messages of the 20 ms frame that is due `now`."""
+        if self._uplink is None:
+            return self._due(now)
+        messages = self._uplink.frame(now, self._due(now))
+        return messages if self.goodbye != "stop" else [*messages, *self._uplink.flush()]
+
+    def _due(self, now: float) -> Sequence[Message]:
         if self._frames and self._media is not None and not self._keys and not self._media.has_marks:
-            return self._media.media(self._frames.popleft())  # nine of ten frames of a caller who speaks
+            return self._sound(self._frames.popleft())  # nine of ten frames of a caller who speaks
         while self.goodbye is None and self._is_done(now):
             self._go_on(now)
-        messages = self.stream.played(now)
-        if self._keys:
+        messages: list[Message] = [*self.stream.played(now), *self._page]
+        self._page = []
+        if self._keys and not isinstance(self.stream, BrowserStream):
             messages.append(self.stream.dtmf(self._keys.popleft()))
         if self.goodbye == "stop":
             return [*messages, *self.stream.stop()]
         if self.goodbye is None and self._media is not None:
-            messages += self._media.media(self._frames.popleft() if self._frames else self._silence)
+            messages += self._sound(self._frames.popleft() if self._frames else self._silence)
         elif self.goodbye is None and isinstance(self.stream, ConversationRelay) and self._frames:
             # The words take as long to say; they arrive as text when they have been said.
             self._frames.pop()
@@ -129,13 +158,26 @@ class ScriptedCall:
                 messages += self.stream.prompt(self._words, now)
         return messages
 
-    def stop(self) -> list[str]:
+    def _sound(self, payload: str) -> Sequence[Message]:
+        if self._media is None:
+            return ()
+        if self._uplink is not None and self._uplink.loses() and isinstance(self._media, MediaStream):
+            self._media.lose()
+            return ()
+        return self._media.media(payload)
+
+    def stop(self) -> Sequence[Message]:
         """The messages that end the stream when the call is ended from outside."""
         return self.stream.stop()
 
+    def refused(self, detail: str) -> None:
+        """Note that the server took no stream: a failure unless the script allows for it."""
+        if not self._is_refusable:
+            self.failure = f"refused: {detail}"
+
     def ended_by_server(self, detail: str) -> None:
-        """Note that the server ended the stream: a failure unless the script was at its end."""
-        if not self.finished and not self.failure:
+        """Note that the server ended the stream: a failure unless the script was at its end, or allows for it."""
+        if not self.finished and not self.failure and not self._is_refusable:
             self.failure = f"the server {detail} during {self._step_name()}"
 
     def _go_on(self, now: float) -> None:
@@ -144,7 +186,7 @@ class ScriptedCall:
         self._is_done = _at_once
         match self._steps[self._at]:
             case Say(seconds=seconds, transcript=transcript):
-                self._frames, self._words = deque(_spoken(seconds)), transcript
+                self._frames, self._words = deque(_spoken(seconds, self._format)), transcript
                 self._meter.speaks(now, self.stream.playing_until)
                 self._is_done = self._has_spoken
             case Agent(seconds=seconds, transcript=transcript, calls=calls):
@@ -152,6 +194,8 @@ class ScriptedCall:
             case Press(digits=digits):
                 self._keys = deque(digits)
                 self._is_done = self._has_pressed
+            case Send(message=message):
+                self._page.append(message)
             case Pause(seconds=seconds):
                 until = now + seconds - FRAME_S / 2
                 self._is_done = lambda now: now >= until

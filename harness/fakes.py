@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
+from urllib.parse import urlsplit, urlunsplit
 
+from fakes.browser import ENDPOINT as BROWSER
 from fakes.faults import FaultPlan, Rule
 from fakes.ledger import Ledger
 from fakes.openai import OpenAIServer
@@ -79,20 +81,31 @@ class Telephone:
     async def call(self, url: str, scenario: Scenario, *, digits: tuple[str, ...] = ()) -> Placed:
         """Make one call and stay on the line to its end. `digits` are pressed at each `Gather`."""
         call = self.caller(scenario)
+        if scenario.browser is not None:
+            page = _page(url, scenario.browser.path)
+            session = StreamCaller(page, self._ledger, pace=self._pace, faults=self._faults, endpoint=BROWSER)
+            return placed(call, await session.call(call, call.ids.call_sid))
         if url.startswith("ws"):
             stream = StreamCaller(url, self._ledger, pace=self._pace, faults=self._faults)
-            return placed(call, await stream.call(call, call.stream.ids.call_sid))
+            return placed(call, await stream.call(call, call.ids.call_sid))
         phone = Phone(url, self._ledger, line=self._line, pace=self._pace, digits=digits, faults=self._faults)
-        return by_webhook(call, await phone.call(lambda stream: on_line(call, stream), call.stream.ids))
+        return by_webhook(call, await phone.call(lambda stream: on_line(call, stream), call.ids))
 
     def caller(self, scenario: Scenario) -> ScriptedCall:
         """A new caller with SIDs of its own."""
         return ScriptedCall(scenario, StreamIds.numbered(next(self._numbers)), speed=self._pace.speed)
 
 
+def _page(url: str, path: str) -> str:
+    """The address of a browser's WebSocket, on the server of `url`."""
+    server = urlsplit(url)
+    scheme = "wss" if server.scheme in ("https", "wss") else "ws"
+    return urlunsplit((scheme, server.netloc, path, "", ""))
+
+
 def on_line(call: ScriptedCall, stream: AnyStream) -> ScriptedCall:
     """`call` on a line of the kind that the TwiML asks for, with the stream's custom parameters."""
-    call.stream = line_for(stream, call.stream.ids)
+    call.stream = line_for(stream, call.ids)
     return call
 
 
@@ -108,7 +121,7 @@ def by_webhook(call: ScriptedCall, made: PhoneCall) -> Placed:
 def placed(call: ScriptedCall, end: CallEnd) -> Placed:
     """How a call went, from both ends."""
     if end.kind == "refused":
-        call.failure = f"refused: {end.detail}"
+        call.refused(end.detail)
     elif end.kind == "server":
         call.ended_by_server(end.detail)
     return Placed(end, call.failure, call.stream.heard_s, tuple(call.problems), call.heard)

@@ -6,7 +6,8 @@ and Kendall's with its correction for ties. Both look at ranks, so a single spik
 A leak must be
 
 1. a trend (p below `ALPHA`),
-2. whose slope lies above the noise floor with its whole interval,
+2. whose slope lies above the noise floor with its whole interval, and which adds up to `STANDS_OUT` times the
+   samples' deviation from it,
 3. and which goes on: the last two thirds have a trend of their own (p below `GOES_ON`); they, the second half and the
    last third grow at least half as fast as the whole.
 
@@ -15,8 +16,8 @@ Growth that fails only the third is warm-up, or a cache that fills.
 A run is looked at up to three times, each time after as many calls again. The first look takes nothing for a leak
 but a counter that lies on a line, and has grown by `SURE` or more. Before the last, nothing is called clean, or its
 growth over, in whose interval half of `AIM` would hide. At the last, halves and thirds of a noisy run are still
-noisy, and what was warm-up at the first look is long flat: there it is enough for the third that the last third does
-not deny it.
+noisy, and what was warm-up at the first look is long flat: there the third asks less of the last two thirds
+(`GOES_ON_LAST`, `PART_LAST`), and that the last third does not deny it.
 """
 
 from __future__ import annotations
@@ -48,8 +49,14 @@ _Z_CONFIDENCE = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 FIRST_LOOK, SECOND_LOOK, LAST_LOOK = 1, 2, 3
 
-GOES_ON = 0.01
-"""Chance that noise alone passes the trend test of the last two thirds."""
+GOES_ON, GOES_ON_LAST = 0.01, 0.1
+"""Chance that noise alone passes the trend test of the last two thirds; and that at the last look."""
+
+PART, PART_LAST = 1 / 2, 1 / 3
+"""How fast the last two thirds grow at least, as a part of the whole's growth; and that at the last look."""
+
+STANDS_OUT = 3.0
+"""Growth in all, in standard deviations of the samples about the slope, from which it is told from noise."""
 
 SURE = 8.0
 """Growth in all from which a counter on a line is a leak at the first look."""
@@ -148,12 +155,9 @@ def growth(
         return result("clean", f"too noisy to see a leak of less than {amount(resource, high)} a call")
     # A cache that has filled, or a swing that has turned, is flat at the end, however steep the whole is.
     late_slope, _, late_high = theil_sen(cycles[number // 2 :], values[number // 2 :])
-    last_slope, _, last_high = theil_sen(cycles[-max(3, number // 3) :], values[-max(3, number // 3) :])
-    later_slope, _, _ = theil_sen(cycles[number // 3 :], values[number // 3 :])
-    goes_on = later_slope >= max(floor, slope / 2) and mann_kendall(values[number // 3 :]) < GOES_ON
-    goes_on &= last_high >= slope / 2 if look == LAST_LOOK else min(late_slope, last_slope) >= slope / 2
-    if goes_on:
-        if low <= floor:
+    if _goes_on(cycles, values, slope, floor, is_last=look == LAST_LOOK):
+        spread = float(np.std(values - slope * cycles))
+        if low <= floor or slope * calls < STANDS_OUT * spread:
             return result("inconclusive", "it grows, and more calls are needed to tell from noise")
         found = result("leaking")
         if look > FIRST_LOOK or (found.exact and slope * calls >= SURE):
@@ -164,6 +168,19 @@ def growth(
     if late_slope <= floor or late_high <= slope / 2:
         return result("clean", "grew at first, then stopped: warm-up")
     return result("inconclusive", "its growth fades; more calls would tell if it stops")
+
+
+def _goes_on(cycles: Floats, values: Floats, slope: float, floor: float, *, is_last: bool) -> bool:
+    """Whether the last two thirds grow too, and neither the second half nor the last third deny it."""
+    number = len(values)
+    later, half, last = slice(number // 3, None), slice(number // 2, None), slice(-max(3, number // 3), None)
+    part, chance = (PART_LAST, GOES_ON_LAST) if is_last else (PART, GOES_ON)
+    if theil_sen(cycles[later], values[later])[0] < max(floor, part * slope) or mann_kendall(values[later]) >= chance:
+        return False
+    last_slope, _, last_high = theil_sen(cycles[last], values[last])
+    if is_last:
+        return last_high >= PART * slope
+    return min(theil_sen(cycles[half], values[half])[0], last_slope) >= PART * slope
 
 
 def theil_sen(x: Floats, y: Floats) -> tuple[float, float, float]:

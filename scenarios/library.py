@@ -7,14 +7,23 @@ from pathlib import Path
 from types import MappingProxyType
 
 from fakes.openai.script import FunctionCall
+from scenarios.caller import Browser, Network
 from scenarios.scenario import Scenario, ScenarioError
-from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Press, Say
+from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Press, Say, Send
 
 _ORDER = '{"items": [{"name": "burger", "quantity": 2}]}'
 
 _HOURS = "We are, until ten tonight, and on Sundays from noon."
 _ASKS = (Say("Are you open today?", seconds=0.6), Agent(_HOURS, seconds=0.8), Listen())
 _IS_INTERRUPTED = (Say("Are you open today?", seconds=0.6), Agent(_HOURS, seconds=3.0), Listen(seconds=0.4))
+
+_SPEAKS_ON_A_PAGE = (
+    Send('{"type": "start"}'),
+    Say("Two burgers, please.", seconds=0.6),
+    Send('{"type": "stop"}'),
+    Listen(),
+    HangUp(),
+)
 
 _SCENARIOS = (
     # Calls that go well. The first fits any server: the caller speaks first, and hears whatever is said.
@@ -65,7 +74,29 @@ _SCENARIOS = (
         HangUp(),
         about="the caller interrupts the answer",
     ),
+    Scenario(
+        "transfer",
+        Say("I want to speak to a person.", seconds=0.6),
+        Agent("I will put you through.", seconds=0.6, calls=[FunctionCall("transfer_call", department="manager")]),
+        Listen(),
+        HangUp(),
+        about="the caller asks for a person, the model calls transfer_call, and the stream ends as the call goes on",
+    ),
+    Scenario(
+        "browser_session",
+        *_SPEAKS_ON_A_PAGE,
+        chat=("Two burgers. Anything else?",),
+        browser=Browser("/voice"),
+        about="a page in a browser records, and is answered: the demo's /voice; yours is a Browser(...) of your own",
+    ),
     # The caller's edge paths, where leaks hide.
+    Scenario(
+        "slow_network",
+        *_ASKS,
+        HangUp(),
+        network=Network(jitter_s=0.3, loss=0.05),
+        about="the caller's audio comes in bursts, and one frame in twenty never comes",
+    ),
     Scenario("early_hang_up", HangUp(), chat=(_ORDER,), about="the caller hangs up at once"),
     Scenario(
         "hang_up_in_handshake",
@@ -77,6 +108,27 @@ _SCENARIOS = (
         "hang_up_while_speaking", *_IS_INTERRUPTED, HangUp(), about="the caller hangs up while the agent speaks"
     ),
     Scenario("drop", *_IS_INTERRUPTED, Drop(), about="the caller's connection dies: a reset, without stop or close"),
+    Scenario(
+        "half_open_caller",
+        *_ASKS,
+        HangUp(),
+        faults=("half_open@media-stream/stop",),
+        about="the caller's connection is gone without a word, and reset five seconds later",
+    ),
+    Scenario(
+        "reconnect_storm",
+        Say("Hello?", seconds=0.2),
+        Drop(),
+        about="connections that die as soon as they speak, and call again",
+    ),
+    Scenario(
+        "capacity_refusal",
+        Say("Are you open today?", seconds=0.6),
+        Pause(0.4),
+        HangUp(),
+        refusable=True,
+        about="the caller comes to a server that is full, and may be refused: set its limit low, with --env",
+    ),
     # The model's edge paths.
     Scenario(
         "model_refuses", *_ASKS, HangUp(), faults=("status(code=503)@realtime",), about="the model takes no session"
@@ -110,6 +162,13 @@ _SCENARIOS = (
         HangUp(),
         faults=("black_hole@realtime/response.created",),
         about="the model hears and is silent for ever",
+    ),
+    Scenario(
+        "transcription_interrupted",
+        *_SPEAKS_ON_A_PAGE,
+        browser=Browser("/voice"),
+        faults=("reset@audio.transcriptions",),
+        about="the upload of a browser's recording is reset in its middle",
     ),
     Scenario(
         "session_expires",

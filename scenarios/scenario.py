@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from fakes.audio import SAMPLE_RATE
 from fakes.faults import FaultError, Rule, parse_rule
 from fakes.openai.script import FunctionCall, ModelScript, Turn
-from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Press, Say, Step
+from scenarios.caller import MOST_JITTER_S, PAYLOAD, Browser, Network
+from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Press, Say, Send, Step
 
 _KEYS = "0123456789*#"
 
@@ -27,6 +29,8 @@ class Scenario:
     The last step is `HangUp` or `Drop`; a list that ends without one hangs up.
     `chat` are the replies of the fake's chat completions, in order and then from the first again. `faults` are how
     the fakes fail in it, as rules in text (`latency(seconds=0.3)@realtime`). `about` says in a line what happens.
+    `network` is what is wrong with the caller's; with a `browser` it is no telephone that calls. A `refusable` call
+    goes as scripted too when the server refuses or ends it.
     Raises ScenarioError.
     """
 
@@ -35,6 +39,9 @@ class Scenario:
     chat: tuple[str | Turn, ...]
     faults: tuple[str, ...]
     about: str
+    network: Network | None
+    browser: Browser | None
+    refusable: bool
 
     def __init__(
         self,
@@ -43,6 +50,9 @@ class Scenario:
         chat: tuple[str | Turn, ...] = ("OK.",),
         faults: tuple[str, ...] = (),
         about: str = "",
+        network: Network | None = None,
+        browser: Browser | None = None,
+        refusable: bool = False,
     ) -> None:
         if not steps or not isinstance(steps[-1], HangUp | Drop):
             steps = (*steps, HangUp())
@@ -51,6 +61,9 @@ class Scenario:
         object.__setattr__(self, "chat", chat)
         object.__setattr__(self, "faults", tuple(faults))
         object.__setattr__(self, "about", about)
+        object.__setattr__(self, "network", network)
+        object.__setattr__(self, "browser", browser)
+        object.__setattr__(self, "refusable", refusable)
         self._check()
 
     def _check(self) -> None:
@@ -62,6 +75,7 @@ class Scenario:
             _ = self.fault_rules
         except (FaultError, TypeError) as error:
             raise ScenarioError(f"{self.name}: faults: {error}") from None
+        self._check_caller()
         for number, step in enumerate(self.steps, 1):
             where = f"{self.name}: step {number}"
             if not isinstance(step, Step):
@@ -70,14 +84,39 @@ class Scenario:
                 raise ScenarioError(f"{where}: {type(step).__name__} must be the last step")
             if isinstance(step, Press) and (not step.digits or set(step.digits) - set(_KEYS)):
                 raise ScenarioError(f"{where}: Press.digits: expected keys of {_KEYS}, found {step.digits!r}")
+            if isinstance(step, Send | Press) and isinstance(step, Send) != (self.browser is not None):
+                whose = "a browser's call" if isinstance(step, Send) else "a telephone's"
+                raise ScenarioError(f"{where}: {type(step).__name__} is a step of {whose}")
+            if isinstance(step, Send) and not isinstance(step.message, str):
+                raise ScenarioError(f"{where}: Send.message: expected a string, found {step.message!r}")
             seconds = getattr(step, "seconds", None)
             if seconds is None:
                 continue
-            number_like = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-            if not number_like or not math.isfinite(seconds) or not 0 < seconds <= MOST_SECONDS:
+            if not _is_number(seconds) or not 0 < seconds <= MOST_SECONDS:
                 raise ScenarioError(
                     f"{where}: {type(step).__name__}.seconds: expected a number above 0 and "
                     f"up to {MOST_SECONDS:.0f}, found {seconds!r}"
+                )
+
+    def _check_caller(self) -> None:
+        network, browser = self.network, self.browser
+        if network is not None and browser is not None:
+            raise ScenarioError(f"{self.name}: expected a network or a browser, found both")
+        if network is not None:
+            for field, most in (("jitter_s", MOST_JITTER_S), ("loss", 1.0)):
+                value = getattr(network, field)
+                if not _is_number(value) or not 0 <= value <= most:
+                    raise ScenarioError(f"{self.name}: network.{field}: expected 0 to {most:g}, found {value!r}")
+        if browser is not None:
+            if not isinstance(browser.path, str) or not browser.path.startswith("/"):
+                raise ScenarioError(f"{self.name}: browser.path: expected such as '/voice', found {browser.path!r}")
+            if browser.audio and browser.audio.count(PAYLOAD) != 1:
+                raise ScenarioError(
+                    f"{self.name}: browser.audio: expected a text with {PAYLOAD} in it once, found {browser.audio!r}"
+                )
+            if browser.format not in SAMPLE_RATE:
+                raise ScenarioError(
+                    f"{self.name}: browser.format: expected one of {', '.join(SAMPLE_RATE)}, found {browser.format!r}"
                 )
 
     @property
@@ -105,7 +144,16 @@ class Scenario:
     def stretched(self, times: float) -> Scenario:
         """The same with all that the caller says, and each pause, `times` as long. Raises ScenarioError."""
         steps = [replace(s, seconds=times * s.seconds) if isinstance(s, Say | Pause) else s for s in self.steps]
-        return Scenario(self.name, *steps, chat=self.chat, faults=self.faults, about=self.about)
+        return Scenario(
+            self.name,
+            *steps,
+            chat=self.chat,
+            faults=self.faults,
+            about=self.about,
+            network=self.network,
+            browser=self.browser,
+            refusable=self.refusable,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The scenario as plain data."""
@@ -116,7 +164,16 @@ class Scenario:
                 fields["calls"] = _calls(step.calls)
             steps.append({"step": type(step).__name__, **fields})
         chat = [r if isinstance(r, str) else {**vars(r), "calls": _calls(r.calls)} for r in self.chat]
-        return {"name": self.name, "steps": steps, "chat": chat, "faults": list(self.faults)}
+        caller: dict[str, Any] = {
+            key: asdict(value) for key, value in (("network", self.network), ("browser", self.browser)) if value
+        }
+        if self.refusable:
+            caller["refusable"] = True
+        return {"name": self.name, "steps": steps, "chat": chat, "faults": list(self.faults), **caller}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _calls(calls: tuple[FunctionCall, ...]) -> list[dict[str, Any]]:

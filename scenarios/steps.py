@@ -60,6 +60,13 @@ class Press:
 
 
 @dataclass(frozen=True)
+class Send:
+    """The caller's page sends a text message of its own: `Send('{"type": "start"}')`. Of a browser's call only."""
+
+    message: str
+
+
+@dataclass(frozen=True)
 class HangUp:
     """The caller hangs up: Twilio sends `stop` and closes the stream."""
 
@@ -69,4 +76,4 @@ class Drop:
     """The caller's connection dies: a TCP reset, no `stop`, no close frame."""
 
 
-Step = Agent | Say | Listen | Pause | Press | HangUp | Drop
+Step = Agent | Say | Listen | Pause | Press | Send | HangUp | Drop

@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
@@ -37,7 +37,7 @@ _HANDSHAKE_S = 15.0
 _CLOSE_S = 2.0
 _MOST_MESSAGE_BYTES = 64 * 1024 * 1024
 _NORMAL_CLOSURE, _NO_CODE, _ABNORMAL = 1000, 1005, 1006
-_TEXT = WSMsgType.TEXT
+_TEXT, _BINARY = WSMsgType.TEXT, WSMsgType.BINARY
 _LOG = logging.getLogger("leakline.stream")
 _LOG.setLevel(logging.ERROR)  # it tells of each connection; what matters of that is in the call's end
 
@@ -69,16 +69,16 @@ class StreamDriver(Protocol):
     goodbye: Goodbye | None
     """Set when the caller wants to end the call."""
 
-    def begin(self) -> list[str]:
+    def begin(self) -> Sequence[str | bytes]:
         """The first messages."""
 
-    def tick(self, now: float) -> list[str]:
+    def tick(self, now: float) -> Sequence[str | bytes]:
         """The messages of the frame that is due `now`."""
 
-    def receive(self, message: str | bytes, now: float) -> list[str]:
+    def receive(self, message: str | bytes, now: float) -> Sequence[str | bytes]:
         """Take a message of the server; returns the messages that answer it."""
 
-    def stop(self) -> list[str]:
+    def stop(self) -> Sequence[str | bytes]:
         """The messages that end the stream when the call is ended from outside."""
 
 
@@ -90,6 +90,7 @@ class StreamCaller:
         pace: how fast; by default as fast as real calls are.
         headers: of the WebSocket upgrade, such as Twilio's signature.
         faults: how the caller's own end of the stream fails.
+        endpoint: what its streams are called in the ledger and in faults.
     """
 
     def __init__(
@@ -100,7 +101,9 @@ class StreamCaller:
         pace: Pace | None = None,
         headers: Mapping[str, str] | None = None,
         faults: FaultPlan | None = None,
+        endpoint: str = ENDPOINT,
     ) -> None:
+        self._endpoint = endpoint
         self._faults = faults or FaultPlan()
         self._url = url
         self._ledger = ledger
@@ -109,7 +112,7 @@ class StreamCaller:
 
     async def call(self, driver: StreamDriver, call_sid: str = "") -> CallEnd:
         """Make one call and stay on the line until either end has ended it."""
-        entry = self._ledger.opened("twilio", ENDPOINT, self._url, call=call_sid)
+        entry = self._ledger.opened("twilio", self._endpoint, self._url, call=call_sid)
         end = CallEnd("caller", "abandoned")
         try:
             end = await self._call(driver, entry)
@@ -118,10 +121,10 @@ class StreamCaller:
         return end
 
     async def _call(self, driver: StreamDriver, entry: int) -> CallEnd:
-        line = _Line(driver, self._pace, self._faults)
+        line = _Line(driver, self._pace, self._faults, self._endpoint)
         began = time.monotonic()
         try:
-            await strike_request(self._faults, ENDPOINT, self._url, "GET", self._headers, {})
+            await strike_request(self._faults, self._endpoint, self._url, "GET", self._headers, {})
             async with asyncio.timeout(_HANDSHAKE_S):
                 await ws_connect(
                     lambda: line,
@@ -181,10 +184,10 @@ class _Line(WSListener):
 
     _transport: WSTransport
 
-    def __init__(self, driver: StreamDriver, pace: Pace, faults: FaultPlan) -> None:
+    def __init__(self, driver: StreamDriver, pace: Pace, faults: FaultPlan, endpoint: str) -> None:
         self._driver = driver
         self._pace = pace
-        self._faults = None if faults.is_empty else StreamFaults(ENDPOINT, faults, self._put, self._close)
+        self._faults = None if faults.is_empty else StreamFaults(endpoint, faults, self._put, self._close)
         self.is_connected = False
         self._ended: asyncio.Future[CallEnd] = asyncio.get_running_loop().create_future()
         self._parts: list[bytes] = []
@@ -234,7 +237,7 @@ class _Line(WSListener):
             if not transport.is_close_frame_sent:
                 transport.send(WSMsgType.CLOSE, code)
             transport.disconnect()
-        elif kind in (_TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
+        elif kind in (_TEXT, _BINARY, WSMsgType.CONTINUATION):
             self._parts.append(frame.get_payload_as_bytes())
             if frame.fin:
                 message = b"".join(self._parts)
@@ -286,17 +289,16 @@ class _Line(WSListener):
         else:
             self._over(CallEnd("caller", "hung up"))
 
-    def _send(self, messages: list[str]) -> None:
+    def _send(self, messages: Sequence[str | bytes]) -> None:
         if self._faults is not None:
             self._faults.send(messages)
             return
         for message in messages:
-            self.sent_bytes += len(message)
-            self._transport.send(_TEXT, message)
+            self._put(message)
 
-    def _put(self, message: str) -> None:
+    def _put(self, message: str | bytes) -> None:
         self.sent_bytes += len(message)
-        self._transport.send(_TEXT, message)
+        self._transport.send(_TEXT if message.__class__ is str else _BINARY, message)
 
     # The end.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlencode, urlsplit
 
 from fakes.faults import Fault, FaultPlan, Gone, Latency, Point
@@ -71,7 +71,7 @@ class StreamFaults:
         self,
         endpoint: str,
         plan: FaultPlan,
-        put: Callable[[str], None],
+        put: Callable[[str | bytes], None],
         close: Callable[[int, str], Awaitable[None]],
     ) -> None:
         self.fault = ""
@@ -81,7 +81,7 @@ class StreamFaults:
         self._put = put
         self._close = close
         self._transport: asyncio.Transport | None = None
-        self._waiting: asyncio.Queue[str | Callable[[], None]] = asyncio.Queue()
+        self._waiting: asyncio.Queue[str | bytes | Callable[[], None]] = asyncio.Queue()
         self._is_busy = False
         self._pump: asyncio.Task[None] | None = None
 
@@ -96,7 +96,7 @@ class StreamFaults:
         if await self._goes_on("open", "", b"", gone) is not None:
             self._pump = asyncio.create_task(self._send_all(gone))
 
-    def send(self, messages: list[str]) -> None:
+    def send(self, messages: Sequence[str | bytes]) -> None:
         """Send them in their turn."""
         for message in messages:
             self._waiting.put_nowait(message)
@@ -118,7 +118,7 @@ class StreamFaults:
                 next_one()
                 continue
             self._is_busy = True
-            sent = await self._goes_on("event", _event_of(next_one), next_one.encode(), gone)
+            sent = await self._goes_on("event", _event_of(next_one), _encoded(next_one), gone)
             self._is_busy = False
             if sent is None:
                 return
@@ -153,9 +153,18 @@ def reset(transport: asyncio.Transport) -> None:
         Point(transport).reset()
 
 
-def _event_of(message: str) -> str:
-    """What kind of message of Twilio's it is, of a Media Stream or of a ConversationRelay."""
-    fields = json.loads(message)
+def _encoded(message: str | bytes) -> bytes:
+    return message.encode() if isinstance(message, str) else message
+
+
+def _event_of(message: str | bytes) -> str:
+    """What kind of message it is: of a Media Stream, of a ConversationRelay, or a browser's (sound is `media`)."""
+    try:
+        fields = json.loads(message)
+    except ValueError:
+        return "media" if isinstance(message, bytes) else ""
+    if not isinstance(fields, dict):
+        return ""
     return str(fields.get("event") or fields.get("type") or "")
 
 

@@ -65,6 +65,7 @@ class MediaStream:
     """Time at which all the audio received so far has played."""
     _sequence: int = 0
     _chunk: int = 0
+    _lost: int = 0
     _marks: deque[tuple[float, str]] = field(default_factory=deque)
     _ending: str = ""
     _sid: str = ""
@@ -88,7 +89,7 @@ class MediaStream:
 
     def media(self, payload: str) -> list[str]:
         """One 20 ms frame of each track; `payload` is the caller's, in base64 mu-law, the other side is silent."""
-        timestamp_ms = self._chunk * _FRAME_MS
+        timestamp_ms = (self._chunk + self._lost) * _FRAME_MS
         self._chunk += 1
         messages = []
         for track in self.tracks:
@@ -100,6 +101,10 @@ class MediaStream:
                 f'"payload":"{payload if track == "inbound" else _SILENCE}"}},{self._ending}'
             )
         return messages
+
+    def lose(self) -> None:
+        """The frame that is due never comes: the next one's timestamp is 20 ms later."""
+        self._lost += 1
 
     def dtmf(self, digit: str) -> str:
         """A key that the caller pressed."""

@@ -1,11 +1,16 @@
 import base64
+import itertools
 import json
+from collections import Counter
 from typing import Any
 
-from fakes.audio import FRAME_S, decode, tag_in
+import pytest
+
+from fakes.audio import FRAME_S, decode, speech, tag_in
 from fakes.twilio import StreamIds
 from harness.call import PATIENCE_S, ScriptedCall
-from scenarios import Agent, Drop, HangUp, Listen, Pause, Press, Say, Scenario
+from harness.uplink import Uplink
+from scenarios import Agent, Browser, Drop, HangUp, Listen, Network, Pause, Press, Say, Scenario, Send
 
 IDS = StreamIds.numbered(1)
 
@@ -98,3 +103,59 @@ def test_a_server_that_ends_the_call_fails_it_unless_the_script_was_done() -> No
     done, _, _ = play(Scenario("s", Say("Hello", seconds=0.1)), {})
     done.ended_by_server("closed 1000")
     assert done.failure == ""
+
+
+def test_a_network_holds_messages_back_and_loses_frames_but_never_their_order() -> None:
+    network = Network(jitter_s=0.3, loss=0.2)
+    call, sent, _ = play(Scenario("s", Say("Hello", seconds=8.0), HangUp(), network=network), {})
+    _, again, _ = play(Scenario("s", Say("Hello", seconds=8.0), HangUp(), network=network), {})
+    assert sent == again  # the same number meets with the same
+    numbers = [int(message["sequenceNumber"]) for _, message in sent if "sequenceNumber" in message]
+    assert numbers == list(range(1, len(numbers) + 1))
+    media = [(at, message["media"]) for at, message in sent if message["event"] == "media"]
+    assert 400 * 0.7 < len(media) < 400 * 0.9
+    assert [int(m["chunk"]) for _, m in media] == list(range(1, len(media) + 1))
+    gaps = [int(b["timestamp"]) - int(a["timestamp"]) for (_, a), (_, b) in itertools.pairwise(media)]
+    assert set(gaps) >= {20, 40}
+    together = Counter(at for at, _ in media)
+    assert 3 < max(together.values()) <= 16
+    assert sent[-1][1]["event"] == "stop"
+    assert call.finished
+
+
+def test_an_answer_does_not_overtake_what_the_network_holds_back() -> None:
+    held = Uplink(Network(jitter_s=5.0), 3)
+    now = 0.0
+    while held.frame(now, [f"{now:.2f}"]):
+        now += FRAME_S
+    assert held.answer(["mark"]) == []
+    assert held.flush() == [f"{now:.2f}", "mark"]
+    assert Uplink(Network(), 3).answer(["mark"]) == ["mark"]
+
+
+@pytest.mark.parametrize("audio", ["", '{"type":"audio","data":"{payload}"}'])
+def test_a_browser_says_what_its_page_says(audio: str) -> None:
+    browser = Browser("/voice", audio=audio, format="audio/pcm")
+    steps = (Send("start"), Say("Hello", seconds=0.1), Send("stop"), Listen(), HangUp())
+    call = ScriptedCall(Scenario("s", *steps, browser=browser), IDS)
+    sent = [*call.begin()]
+    for frame in range(200):
+        sent += call.tick(frame * FRAME_S)
+        if frame == 20:
+            call.receive(b'{"type": "reply"}', frame * FRAME_S)
+            call.receive(b"RIFF" + bytes(24) + (16_000).to_bytes(4, "little") + bytes(12 + 16_000), frame * FRAME_S)
+    frames = sent[1:6]
+    payloads = [json.loads(f)["data"] for f in frames] if audio else [base64.b64encode(f).decode() for f in frames]
+    assert sent[0] == "start"
+    assert sent[6:] == ["stop"]
+    assert b"".join(map(base64.b64decode, payloads)) == speech(0.1, "audio/pcm")
+    assert call.finished
+    assert 1.0 < call.stream.heard_s < 1.05
+
+
+def test_a_call_that_may_be_refused_goes_as_scripted_then_too() -> None:
+    for refusable in (False, True):
+        call = ScriptedCall(Scenario("s", Say("Hello"), HangUp(), refusable=refusable), IDS)
+        call.refused("HTTP 503")
+        call.ended_by_server("closed 1013")
+        assert (call.failure == "") is refusable

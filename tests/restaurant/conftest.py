@@ -45,7 +45,7 @@ class Restaurant:
         """Make one call."""
         driver = ScriptedCall(self.scenario, StreamIds.numbered(number), speed=SPEED)
         caller = StreamCaller(f"ws://{self.address}/media-stream", self.ledger, pace=Pace(SPEED))
-        return await caller.call(driver, driver.stream.ids.call_sid), driver
+        return await caller.call(driver, driver.ids.call_sid), driver
 
     async def until_idle(self) -> dict[str, Any]:
         """What `/health` says once no call is under way and nothing is open at the model."""

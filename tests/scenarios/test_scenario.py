@@ -7,15 +7,18 @@ import pytest
 from scenarios import (
     BUILT_IN,
     Agent,
+    Browser,
     Drop,
     FunctionCall,
     HangUp,
     Listen,
+    Network,
     Pause,
     Press,
     Say,
     Scenario,
     ScenarioError,
+    Send,
     load,
 )
 
@@ -63,6 +66,33 @@ def test_a_scenario_is_data() -> None:
 def test_a_script_that_cannot_be_played_names_the_step(steps: tuple[Any, ...], problem: str) -> None:
     with pytest.raises(ScenarioError, match=problem):
         Scenario("wrong", *steps)
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"network": Network(jitter_s=9.0)}, "network.jitter_s: expected 0 to 5, found 9.0"),
+        ({"network": Network(loss=float("nan"))}, "network.loss: expected 0 to 1, found nan"),
+        ({"network": Network(), "browser": Browser("/v")}, "expected a network or a browser, found both"),
+        ({"browser": Browser("voice")}, "browser.path: expected such as '/voice', found 'voice'"),
+        (
+            {"browser": Browser("/v", audio="{}")},
+            "browser.audio: expected a text with {payload} in it once, found '{}'",
+        ),
+        ({"browser": Browser("/v", format="mp3")}, "browser.format: expected one of audio/pcm"),  # type: ignore[arg-type]
+    ],
+)
+def test_who_calls_is_checked(fields: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        Scenario("s", HangUp(), **fields)
+    assert problem in str(caught.value)
+
+
+def test_a_page_presses_no_keys_and_a_telephone_sends_no_messages() -> None:
+    with pytest.raises(ScenarioError, match="step 1: Press is a step of a telephone's"):
+        Scenario("s", Press("1"), browser=Browser("/voice"))
+    with pytest.raises(ScenarioError, match="step 1: Send is a step of a browser's call"):
+        Scenario("s", Send("start"))
 
 
 def test_names_and_replies_are_checked() -> None:
