@@ -47,6 +47,9 @@ CONFIDENCE = 0.99
 
 _Z_CONFIDENCE = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
+_A_HAIR = 1e-3
+"""Things that a counter may be off a line on which it is said to lie: rounding alone."""
+
 FIRST_LOOK, SECOND_LOOK, LAST_LOOK = 1, 2, 3
 
 GOES_ON, GOES_ON_LAST = 0.01, 0.1
@@ -138,7 +141,8 @@ def growth(
     slope, low, high = theil_sen(cycles, values)
 
     def result(state: str, note: str = "") -> Growth:
-        exact = number > 2 and resource not in BYTES and bool(np.allclose(values, values[0] + slope * cycles))
+        on_line = values[0] + slope * (cycles - cycles[0]) if number else values
+        exact = number > 2 and resource not in BYTES and bool(np.allclose(values, on_line, rtol=0.0, atol=_A_HAIR))
         return Growth(resource, state, slope, low, high, exact, calls, number, note)  # type: ignore[arg-type]
 
     if number < MIN_SAMPLES:
