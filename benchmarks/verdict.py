@@ -27,15 +27,17 @@ Noise = Callable[[np.random.Generator, Floats, float], Floats]
 
 BATCH, CALLS = 8, 96
 AMPLITUDE: Mapping[Resource, float] = {
-    "timers": 1.0,
-    "sockets": 1.0,
-    "objects": 480.0,
-    "heap": 109_000.0,
-    "rss": 74_000.0,
+    "timers": 0.6,
+    "sockets": 0.6,
+    "objects": 277.0,
+    "heap": 63_000.0,
+    "rss": 43_000.0,
 }
 """Of each counter in 148 samples of the sound restaurant, 8 calls at a time: the standard deviation from the run's
-median, times the square root of 3 (half the width of white noise that deviates so). Timers and sockets never moved;
-1 is taken."""
+median. Each kind of noise that stays deviates by that much; what fades or fills is nine times as high. Timers and
+sockets never moved; 0.6 is taken."""
+
+_HIGH = 9.0
 
 LEAKS: tuple[tuple[Resource, float], ...] = (
     ("timers", 0.1),
@@ -50,37 +52,38 @@ LEAKS: tuple[tuple[Resource, float], ...] = (
 
 
 def white(random: np.random.Generator, cycles: Floats, size: float) -> Floats:
-    return random.uniform(-size, size, len(cycles))
+    return math.sqrt(3) * random.uniform(-size, size, len(cycles))
 
 
 def sawtooth(random: np.random.Generator, cycles: Floats, size: float) -> Floats:
     """Garbage that grows until a collection takes it."""
     period = random.uniform(20, 60)
-    return np.asarray(size * (((cycles + random.uniform(0, period)) % period) / period))
+    return np.asarray(math.sqrt(12) * size * (((cycles + random.uniform(0, period)) % period) / period))
 
 
 def warm_up(random: np.random.Generator, cycles: Floats, size: float) -> Floats:
     """Growth that fades."""
-    return np.asarray(3 * size * (1 - np.exp(-cycles / random.uniform(5, 30))) + white(random, cycles, size / 10))
+    rise = _HIGH * size * (1 - np.exp(-cycles / random.uniform(5, 30)))
+    return np.asarray(rise + white(random, cycles, size / 10))
 
 
 def cache(random: np.random.Generator, cycles: Floats, size: float) -> Floats:
     """Growth with each call up to a bound that lies inside the run."""
     full_after = random.uniform(10, 0.75 * CALLS)
-    return np.asarray(3 * size * np.minimum(cycles / full_after, 1.0) + white(random, cycles, size / 10))
+    return np.asarray(_HIGH * size * np.minimum(cycles / full_after, 1.0) + white(random, cycles, size / 10))
 
 
 def steps(random: np.random.Generator, cycles: Floats, size: float) -> Floats:
     """An allocator that takes a page more, or gives one back, now and then."""
     jumps = random.choice([-1.0, 1.0], len(cycles)) * (random.random(len(cycles)) < 0.1)
-    return np.asarray(size * np.clip(np.cumsum(jumps), -1, 1))
+    return np.asarray(math.sqrt(1.5) * size * np.clip(np.cumsum(jumps), -1, 1))
 
 
 def drift(random: np.random.Generator, cycles: Floats, size: float) -> Floats:
     """A slow swing, of which the run sees one to three periods."""
     period = CALLS / random.uniform(1, 3)
     swing = np.sin(2 * math.pi * (cycles / period + random.random()))
-    return np.asarray(size * swing + white(random, cycles, size / 10))
+    return np.asarray(math.sqrt(2) * size * swing + white(random, cycles, size / 10))
 
 
 NOISES: Mapping[str, Noise] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fakes.audio import AudioFormat, seconds_of
 
@@ -34,7 +35,7 @@ class BrowserStream:
     playing_until: float = 0.0
     """Time at which all of that has played."""
 
-    has_marks = False
+    marks: ClassVar[tuple[()]] = ()
     """A browser is not asked what it has played."""
 
     def open(self) -> list[str | bytes]:

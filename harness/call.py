@@ -77,7 +77,8 @@ class ScriptedCall:
         self._is_refusable = scenario.refusable
         self._at = -1
         self._is_done: Callable[[float], bool] = _at_once
-        self._frames: deque[str] = deque()
+        self._frames: tuple[str, ...] = ()
+        self._next = 0  # an index into what all calls share: a queue of their own would not stay in the cache
         self._words: str | None = None
         self._keys: deque[str] = deque()
         self._meter = Meter()
@@ -134,13 +135,15 @@ class ScriptedCall:
     def tick(self, now: float) -> Sequence[Message]:
         """The messages of the 20 ms frame that is due `now`."""
         if self._uplink is None:
+            at = self._next
+            if at < len(self._frames) and self._media is not None and not self._keys and not self._media.marks:
+                self._next = at + 1
+                return self._media.media(self._frames[at])  # nine of ten frames of a caller who speaks
             return self._due(now)
         messages = self._uplink.frame(now, self._due(now))
         return messages if self.goodbye != "stop" else [*messages, *self._uplink.flush()]
 
     def _due(self, now: float) -> Sequence[Message]:
-        if self._frames and self._media is not None and not self._keys and not self._media.has_marks:
-            return self._sound(self._frames.popleft())  # nine of ten frames of a caller who speaks
         while self.goodbye is None and self._is_done(now):
             self._go_on(now)
         messages: list[Message] = [*self.stream.played(now), *self._page]
@@ -150,13 +153,23 @@ class ScriptedCall:
         if self.goodbye == "stop":
             return [*messages, *self.stream.stop()]
         if self.goodbye is None and self._media is not None:
-            messages += self._sound(self._frames.popleft() if self._frames else self._silence)
-        elif self.goodbye is None and isinstance(self.stream, ConversationRelay) and self._frames:
+            messages += self._sound(self._take_frame() or self._silence)
+        elif self.goodbye is None and isinstance(self.stream, ConversationRelay) and self._take_frame():
             # The words take as long to say; they arrive as text when they have been said.
-            self._frames.pop()
-            if not self._frames and self._words is not None:
+            if not self._is_speaking and self._words is not None:
                 messages += self.stream.prompt(self._words, now)
         return messages
+
+    @property
+    def _is_speaking(self) -> bool:
+        return self._next < len(self._frames)
+
+    def _take_frame(self) -> str:
+        """The next frame of what the caller says; empty when it has been said."""
+        if not self._is_speaking:
+            return ""
+        self._next += 1
+        return self._frames[self._next - 1]
 
     def _sound(self, payload: str) -> Sequence[Message]:
         if self._media is None:
@@ -186,7 +199,7 @@ class ScriptedCall:
         self._is_done = _at_once
         match self._steps[self._at]:
             case Say(seconds=seconds, transcript=transcript):
-                self._frames, self._words = deque(_spoken(seconds, self._format)), transcript
+                self._frames, self._next, self._words = _spoken(seconds, self._format), 0, transcript
                 self._meter.speaks(now, self.stream.playing_until)
                 self._is_done = self._has_spoken
             case Agent(seconds=seconds, transcript=transcript, calls=calls):
@@ -207,7 +220,7 @@ class ScriptedCall:
                 self.goodbye = "reset"
 
     def _has_spoken(self, now: float) -> bool:
-        if self._frames:
+        if self._is_speaking:
             return False
         self._meter.has_spoken(now)
         return True

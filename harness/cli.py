@@ -18,24 +18,22 @@ from typing import Any
 import click
 from rich.console import Console
 
-from fakes.faults import FaultError, Rule, parse_rule
-from fakes.serving import seldom_collect
 from harness import demo
 from harness.alerts import thresholds
 from harness.compare import Difference, compare
 from harness.errors import LeaklineError, UsageError
-from harness.fakes import running
+from harness.fakes_command import fakes_group
 from harness.load.command import load_command
 from harness.model import RunResult
 from harness.runs import load as load_run
-from harness.settings import SoakSettings, from_files, make, pairs, scenario_named
+from harness.settings import SoakSettings, from_files, make, pairs
 from harness.soak import soak
 from harness.watch import Watch, WatchSettings
 from harness.words import printable
 from reports import terminal
 from reports.ci import FORMATS
 from reports.html import compare_html, html
-from scenarios import BUILT_IN, Scenario
+from scenarios import BUILT_IN
 
 INTERRUPTED = 130
 
@@ -256,49 +254,7 @@ async def _watch(console: Console, settings: WatchSettings) -> int:
 
 
 cli.add_command(load_command)
-
-
-@cli.group("fakes")
-def fakes_group() -> None:
-    """A fake OpenAI and a fake Twilio to develop against."""
-
-
-@fakes_group.command("up")
-@click.option("--scenario", default="question", show_default=True, metavar="NAME", help="What is said in a call.")
-@click.option("--speed", type=float, default=1.0, show_default=True, metavar="X", help="Call seconds per second.")
-@click.option("--fault", "faults", multiple=True, metavar="RULE", help="Such as 'status(code=503)@realtime x2'.")
-@click.option("--openai-port", type=int, default=0, metavar="N", help="[default: a free one]")
-@click.option("--twilio-port", type=int, default=0, metavar="N", help="[default: a free one]")
-def fakes_up(scenario: str, speed: float, faults: tuple[str, ...], openai_port: int, twilio_port: int) -> None:
-    """Run both fakes until Ctrl-C, and print what your server needs in its environment."""
-    try:
-        script, rules = scenario_named(scenario), [parse_rule(text) for text in faults]
-    except FaultError as error:
-        raise UsageError(str(error)) from None
-    if not 0.1 <= speed <= 1000:
-        raise UsageError(f"speed: expected a number from 0.1 to 1,000, found {speed!r}")
-    try:
-        asyncio.run(_serve(script, speed, rules, openai_port, twilio_port))
-    except (OSError, OverflowError) as error:
-        raise UsageError(f"port: cannot listen: {error}") from None
-
-
-async def _serve(script: Scenario, speed: float, rules: list[Rule], openai_port: int, twilio_port: int) -> None:
-    ports = {"openai_port": openai_port, "twilio_port": twilio_port}
-    async with running(script, speed=speed, faults=rules, **ports) as fakes:
-        seldom_collect()
-        for name, value in fakes.environment.items():
-            click.echo(f"export {name}={value}")
-        ledger = fakes.openai.base_url.removesuffix("/v1") + "/_leakline/ledger"
-        click.echo(f"# What they see: {ledger}")
-        click.echo("# Have Twilio call your server (Url is your voice webhook):")
-        account, token = fakes.twilio.line.account_sid, fakes.twilio.line.auth_token
-        click.echo(
-            f"#   curl -u {account}:{token} {fakes.twilio.url}/2010-04-01/Accounts/{account}/Calls.json "
-            "-d To=+15005550001 -d From=+15005550006 -d Url=http://127.0.0.1:5050/incoming-call"
-        )
-        click.echo("# Ctrl-C ends them.")
-        await asyncio.get_running_loop().create_future()
+cli.add_command(fakes_group)
 
 
 @cli.command("scenarios")

@@ -32,10 +32,10 @@ API_KEY = "sk-leakline-fake-key"
 """What a server is given as OPENAI_API_KEY. Not a secret: only the fake takes it."""
 
 
-def model_environment(openai: OpenAIServer) -> dict[str, str]:
+def model_environment(openai: OpenAIServer, key: str = API_KEY) -> dict[str, str]:
     """What a server needs in its environment to talk to the fake OpenAI."""
     return {
-        "OPENAI_API_KEY": API_KEY,
+        "OPENAI_API_KEY": key,
         "OPENAI_BASE_URL": openai.base_url,
         "OPENAI_REALTIME_URL": openai.realtime_url,
     }
@@ -135,12 +135,14 @@ class Fakes:
     twilio: TwilioRest
     telephone: Telephone
     ledger: Ledger
+    key: str = API_KEY
+    """What a server gives as its API key."""
 
     @property
     def environment(self) -> dict[str, str]:
         """What a server needs in its environment to talk to them."""
         return {
-            **model_environment(self.openai),
+            **model_environment(self.openai, self.key),
             "TWILIO_ACCOUNT_SID": self.twilio.line.account_sid,
             "TWILIO_AUTH_TOKEN": self.twilio.line.auth_token,
             "TWILIO_API_URL": self.twilio.url,
@@ -155,8 +157,13 @@ async def running(
     faults: Iterable[Rule] = (),
     openai_port: int = 0,
     twilio_port: int = 0,
+    listen: str = "127.0.0.1",
+    key: str = "",
 ) -> AsyncIterator[Fakes]:
-    """Both fakes for the length of a `with`. Raises OSError when a port is taken."""
+    """Both fakes for the length of a `with`, on the address `listen`. Raises OSError when a port is taken.
+
+    With a `key` they take no other, as the API key and as Twilio's auth token.
+    """
     ledger, pace = Ledger(), Pace(speed)
     plan = FaultPlan((*faults, *scenario.fault_rules))
     telephone = Telephone(ledger, pace=pace, faults=plan)
@@ -164,7 +171,10 @@ async def running(
     def pick_up(stream: AnyStream) -> ScriptedCall:
         return on_line(telephone.caller(scenario), stream)
 
-    openai = OpenAIServer(scenario.model_script, ledger, speed=speed, faults=plan, port=openai_port)
-    twilio = TwilioRest(pick_up, ledger, pace=pace, faults=plan, port=twilio_port)
+    line = Line(auth_token=key) if key else Line()
+    openai = OpenAIServer(
+        scenario.model_script, ledger, speed=speed, faults=plan, host=listen, port=openai_port, key=key
+    )
+    twilio = TwilioRest(pick_up, ledger, line=line, pace=pace, faults=plan, host=listen, port=twilio_port)
     async with openai, twilio:
-        yield Fakes(openai, twilio, telephone, ledger)
+        yield Fakes(openai, twilio, telephone, ledger, key or API_KEY)

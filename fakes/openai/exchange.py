@@ -15,6 +15,8 @@ from fakes.serving import peer_of
 
 Handler = Callable[["Exchange"], Awaitable[web.StreamResponse]]
 
+_IN_SUBPROTOCOL = "openai-insecure-api-key."
+
 _LIMITS = {"requests": (10_000, "6ms"), "tokens": (2_000_000, "30ms")}
 
 
@@ -78,6 +80,7 @@ def endpoint(
     ledger: Ledger,
     faults: FaultPlan,
     refuse: Callable[[float], Awaitable[None]] | None = None,
+    key: str = "",
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """`handler` as a route: with its entry in the ledger, its key checked, its faults, and its errors as JSON."""
 
@@ -88,8 +91,7 @@ def endpoint(
             try:
                 exchange = Exchange(request, name, faults, refuse)
                 await exchange.strike("request")
-                if not has_key(request):
-                    raise missing_key()
+                check_key(request, key)
                 response = await handler(exchange)
             except Answered as answered:
                 response = fault_response(answered)
@@ -109,10 +111,22 @@ def endpoint(
     return route
 
 
-def has_key(request: web.Request) -> bool:
-    """Whether the request carries an API key."""
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    return scheme.lower() == "bearer" and bool(key.strip())
+def check_key(request: web.Request, key: str = "") -> None:
+    """Raise ClientError unless the request carries an API key: `key`, or any where that is empty."""
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer":  # a browser cannot set headers: it gives its key as a subprotocol
+        given = next(
+            (
+                name.strip().removeprefix(_IN_SUBPROTOCOL)
+                for name in request.headers.get("Sec-WebSocket-Protocol", "").split(",")
+                if name.strip().startswith(_IN_SUBPROTOCOL)
+            ),
+            "",
+        )
+    if not given.strip():
+        raise missing_key()
+    if key and not secrets.compare_digest(given.strip().encode(), key.encode()):
+        raise ClientError("Incorrect API key provided.", code="invalid_api_key", status=401)
 
 
 def missing_key() -> ClientError:

@@ -16,11 +16,10 @@ from fakes.openai.beta import BetaSession
 from fakes.openai.errors import ClientError
 from fakes.openai.exchange import (
     Exchange,
+    check_key,
     endpoint,
     error_response,
     fault_response,
-    has_key,
-    missing_key,
     service_headers,
 )
 from fakes.openai.realtime import RealtimeSession
@@ -62,7 +61,9 @@ class OpenAIServer:
         faults: FaultPlan | None = None,
         tls: ssl.SSLContext | None = None,
         session_s: float = SESSION_S,
+        key: str = "",
     ) -> None:
+        self._key = key
         self._session_s = session_s
         self._script = script
         self._ledger = ledger
@@ -109,7 +110,9 @@ class OpenAIServer:
         await self._server.stop()
 
     def _route(self, name: str) -> Route:
-        return endpoint(name, self._answer, ledger=self._ledger, faults=self._faults, refuse=self._refuse)
+        return endpoint(
+            name, self._answer, ledger=self._ledger, faults=self._faults, refuse=self._refuse, key=self._key
+        )
 
     async def _refuse(self, seconds: float) -> None:
         await self._server.refuse(seconds)
@@ -121,7 +124,7 @@ class OpenAIServer:
         try:
             try:
                 await Exchange(request, "realtime", self._faults, self._refuse).strike("request")
-                socket = _upgrade(request)
+                socket = _upgrade(request, self._key)
             except Answered as answered:
                 ending = f"refused {answered.status}"
                 return fault_response(answered)
@@ -167,7 +170,12 @@ class OpenAIServer:
             return await exchange.stream(reply.chunks, reply.content_type)
         return await exchange.whole(reply.body, reply.content_type)
 
-    async def _read_ledger(self, _request: web.Request) -> web.StreamResponse:
+    async def _read_ledger(self, request: web.Request) -> web.StreamResponse:
+        if self._key:
+            try:
+                check_key(request, self._key)
+            except ClientError as error:
+                return error_response(error)
         return web.json_response(self._ledger.to_json())
 
 
@@ -176,12 +184,9 @@ def _is_beta(request: web.Request) -> bool:
     return "realtime=v1" in request.headers.get("OpenAI-Beta", "") or "openai-beta.realtime-v1" in offered
 
 
-def _upgrade(request: web.Request) -> web.WebSocketResponse:
+def _upgrade(request: web.Request, key: str) -> web.WebSocketResponse:
     """The WebSocket that a request asks for, not yet accepted. Raises ClientError."""
-    # A browser cannot set headers: it gives its key as a subprotocol.
-    offered = request.headers.get("Sec-WebSocket-Protocol", "")
-    if not has_key(request) and "openai-insecure-api-key." not in offered:
-        raise missing_key()
+    check_key(request, key)
     socket = web.WebSocketResponse(
         protocols=("realtime",), compress=False, max_msg_size=_MAX_MESSAGE_BYTES, timeout=_CLOSE_S
     )

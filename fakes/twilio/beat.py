@@ -8,9 +8,10 @@ import time
 from typing import Protocol
 
 from fakes.audio import FRAME_S
+from fakes.twilio.alarm import Alarm
 from fakes.twilio.lateness import Lateness
 
-_PHASES = 20
+_PHASES = 50
 _STRIDE = 7
 """Calls that begin one after the other lie far apart in the frame: it has no factor in common with the phases."""
 _GRID_S = 0.001
@@ -37,6 +38,7 @@ class Pace:
         self.lateness = Lateness()
         """How late frames were, in real seconds."""
         self._phases: list[_Phase | None] = [None] * _PHASES
+        self._alarm: Alarm | None = None
         self._joined = 0
 
     @property
@@ -50,8 +52,13 @@ class Pace:
         number = self._joined * _STRIDE % _PHASES
         phase = self._phases[number]
         if phase is None or not phase.members:
-            phase = self._phases[number] = _Phase(self, number / _PHASES)
+            phase = self._phases[number] = _Phase(self, number / _PHASES, self._alarm_here())
         phase.members[member] = None
+
+    def _alarm_here(self) -> Alarm:
+        if self._alarm is None or self._alarm.loop is not asyncio.get_running_loop():
+            self._alarm = Alarm()
+        return self._alarm
 
     def leave(self, member: Beating) -> None:
         """Stop its beat; one that has none is left alone."""
@@ -63,15 +70,15 @@ class Pace:
 class _Phase:
     """Those that beat together."""
 
-    def __init__(self, pace: Pace, share: float) -> None:
+    def __init__(self, pace: Pace, share: float, alarm: Alarm) -> None:
         self.members: dict[Beating, None] = {}
         self._pace = pace
-        self._loop = asyncio.get_running_loop()
+        self._alarm = alarm
         frame_s = pace.frame_s
         # All phases lie on one clock, whenever they began.
         start = (math.floor(time.monotonic() / frame_s - share) + 1 + share) * frame_s
         self._due = math.ceil(start / _GRID_S - 1e-6) * _GRID_S
-        self._loop.call_at(self._due, self._fire)
+        self._alarm.at(self._due, self._fire)
 
     def _fire(self) -> None:
         due = self._due
@@ -84,4 +91,4 @@ class _Phase:
         if self.members:
             frame_s = self._pace.frame_s
             self._due = max(due + frame_s, monotonic() - _MOST_LATE_FRAMES * frame_s)
-            self._loop.call_at(self._due, self._fire)
+            self._alarm.at(self._due, self._fire)

@@ -293,8 +293,10 @@ class _Line(WSListener):
         if self._faults is not None:
             self._faults.send(messages)
             return
+        send = self._transport.send
         for message in messages:
-            self._put(message)
+            self.sent_bytes += len(message)
+            send(_TEXT if message.__class__ is str else _BINARY, message)
 
     def _put(self, message: str | bytes) -> None:
         self.sent_bytes += len(message)

@@ -63,10 +63,11 @@ class MediaStream:
     """Seconds of it that `clear` threw away unplayed."""
     playing_until: float = 0.0
     """Time at which all the audio received so far has played."""
+    marks: deque[tuple[float, str]] = field(default_factory=deque)
+    """The server's marks that have not been played: (when they will be, name)."""
     _sequence: int = 0
     _chunk: int = 0
     _lost: int = 0
-    _marks: deque[tuple[float, str]] = field(default_factory=deque)
     _ending: str = ""
     _sid: str = ""
 
@@ -135,24 +136,19 @@ class MediaStream:
         if event["event"] == "media":
             return []  # without sound
         if event["event"] == "mark":
-            self._marks.append((max(now, self.playing_until), _mark_name(event)))
+            self.marks.append((max(now, self.playing_until), _mark_name(event)))
             return []
         self.cleared_s += max(0.0, self.playing_until - now)
         self.playing_until = now
-        names = [name for _, name in self._marks]
-        self._marks.clear()
+        names = [name for _, name in self.marks]
+        self.marks.clear()
         return [self._mark(name) for name in names]
-
-    @property
-    def has_marks(self) -> bool:
-        """Whether the server waits for a mark to be played."""
-        return bool(self._marks)
 
     def played(self, now: float) -> list[str]:
         """The marks whose audio has played by `now`."""
         messages: list[str] = []
-        while self._marks and self._marks[0][0] <= now:
-            messages.append(self._mark(self._marks.popleft()[1]))
+        while self.marks and self.marks[0][0] <= now:
+            messages.append(self._mark(self.marks.popleft()[1]))
         return messages
 
     def _mark(self, name: str) -> str:
