@@ -154,9 +154,10 @@ class ScriptedCall:
             return [*messages, *self.stream.stop()]
         if self.goodbye is None and self._media is not None:
             messages += self._sound(self._take_frame() or self._silence)
-        elif self.goodbye is None and isinstance(self.stream, ConversationRelay) and self._take_frame():
+        elif self.goodbye is None and isinstance(self.stream, ConversationRelay):
             # The words take as long to say; they arrive as text when they have been said.
-            if not self._is_speaking and self._words is not None:
+            is_last = self._take_frame() and not self._is_speaking
+            if is_last and self._words is not None:
                 messages += self.stream.prompt(self._words, now)
         return messages
 
