@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Protocol, TypeVar
 
 from fakes.faults import FaultPlan
@@ -41,7 +41,9 @@ class Calls:
         ledger: Ledger,
         faults: FaultPlan,
         progress: Progress,
+        restart: Callable[[], Awaitable[None]],
     ) -> None:
+        self._restart = restart
         self.pace = Pace(settings.speed)
         self.made = 0
         self.failures: Counter[str] = Counter()
@@ -111,13 +113,20 @@ class Calls:
             if slowly:
                 self.failures, self.made = failed_before.copy(), made_before
                 self.pace.speed = min(self.pace.speed, 1.0)
-            await self.alive(asyncio.gather(*(self.one() for _ in range(size))))
+            cut_off = (
+                [] if self._scenario.restart_after_s is None else [self._cut_off(self._scenario.restart_after_s)]
+            )
+            await self.alive(asyncio.gather(*(self.one() for _ in range(size)), *cut_off))
             failed = self.failures - failed_before
             if self._faults.has_struck or failed.total() < size:
                 return
             await self.alive(asyncio.sleep(_LAST_GASP_S))  # did they fail because the server has just died?
         reasons = ", ".join(f"{reason} ({number} calls)" for reason, number in failed.most_common(3))
         raise RunError(f"no call of {size} went as scripted: {reasons}{self._advice()}")
+
+    async def _cut_off(self, after_s: float) -> None:
+        await asyncio.sleep(after_s / self.pace.speed)
+        await self._restart()
 
     def _advice(self) -> str:
         if self._ledger.seen("realtime") or self._ledger.seen("unknown"):

@@ -38,7 +38,8 @@ class Lines:
         if not leaking:
             return ()
         survey = deep = None
-        if self._agents.present:
+        # What outlives a server that is stopped was made in a process that is no more.
+        if self._agents.present and self._stage.scenario.restart_after_s is None:
             rarest = min((g.per_cycle for g in leaking if g.resource not in MEMORY), default=1.0)
             cycles = min(_MOST_WATCH_CYCLES, max(_WATCH_CYCLES, math.ceil(4 / rarest)))
             self._stage.observer.phase("finding the lines")

@@ -183,6 +183,10 @@ class _Run:
             f"a message that Twilio would refuse: {text} ({n} calls)" for text, n in self._calls.problems.items()
         ]
         notes += [f"the fault {rule} never struck" for rule, times in self._faults.struck if not times]
+        if self._sut.restarts:
+            notes.append(
+                f"the server was stopped in the middle of its calls, and started again, {self._sut.restarts} times"
+            )
         state: State = "clean"
         if found:
             state = "leaking"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -57,6 +57,8 @@ class Stage:
     """Of the run: versions, machine, command."""
     began: float
     """Unix seconds."""
+    restart: Callable[[], Awaitable[None]]
+    """Stops the server as a deployment does, starts it again, and waits until it is ready."""
     notes: list[str] = field(default_factory=list)
 
     async def until_ready(self) -> None:
@@ -100,6 +102,10 @@ async def on_stage(
     Raises UsageError for settings that cannot work.
     """
     scenario = scenario or settings.load_scenario()
+    if settings.pid and scenario.restart_after_s is not None:
+        raise UsageError(
+            f"scenario: {scenario.name} restarts the server; expected --sut, which says how it is started"
+        )
     given, settings = settings, settings.with_port(free_port())
     await _check_address(settings)
     command = parse_command(settings.sut) if not settings.pid else ()
@@ -122,7 +128,13 @@ async def on_stage(
         environment = {**environment, "TMPDIR": str(temp.path), **settings.env}
         sut = await stack.enter_async_context(attached or Sut(command, environment, directory / "sut.log"))
         problem = await bring_agent(attached, agents, code) if attached is not None else ""
-        calls = Calls(settings, scenario, sut, ledger, faults, observer)
+
+        async def restart() -> None:
+            await sut.restart()
+            await sut.until_listening(*settings.address, settings.start_timeout)
+            await agents.begin()
+
+        calls = Calls(settings, scenario, sut, ledger, faults, observer, restart)
         yield Stage(
             settings,
             scenario,
@@ -138,6 +150,7 @@ async def on_stage(
             Counters(sut, agents, ledger, calls, gauges, temp),
             circumstances,
             began,
+            restart,
             [problem] if problem else [],
         )
 

@@ -9,10 +9,10 @@ import shlex
 import shutil
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import psutil
 
@@ -20,6 +20,8 @@ from harness.errors import RunError, UsageError
 
 _POLL_S = 0.05
 _STOP_S = 5.0
+_LAST_BREATH_S = 0.5
+"""For what a server has started and does not wait for, once it has ended itself."""
 _LAST_LINES = 5
 _MOST_PRINTED_BYTES = 8 * 1024 * 1024
 
@@ -54,9 +56,19 @@ class Sut:
         self._environment = dict(environment)
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
+        self._started_again = asyncio.Event()
+        self._started_again.set()
+        self.restarts = 0
+        """How often it was stopped in the middle of its work and started again."""
+        self.outlived = 0
+        """Processes that were still there when it should have ended by SIGTERM: itself, or what it had started."""
 
     async def __aenter__(self) -> Self:
-        with self._log.open("wb") as output:
+        await self._start("wb")
+        return self
+
+    async def _start(self, mode: Literal["wb", "ab"]) -> None:
+        with self._log.open(mode) as output:
             try:
                 self._process = await asyncio.create_subprocess_exec(
                     *self._command,
@@ -69,7 +81,16 @@ class Sut:
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or error
                 raise UsageError(f"sut: cannot run {self._command[0]!r}: {reason}") from None
-        return self
+
+    async def restart(self) -> None:
+        """Stop it as a deployment does, and start it again. What it leaves behind is counted, and ended."""
+        self._started_again.clear()
+        try:
+            await self.stop()
+            self.restarts += 1
+            await self._start("ab")
+        finally:
+            self._started_again.set()
 
     async def __aexit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
@@ -85,13 +106,18 @@ class Sut:
 
     @property
     def is_running(self) -> bool:
-        """Whether the command that was started still runs."""
-        return self._process is not None and self._process.returncode is None
+        """Whether the command that was started still runs, or is being started again."""
+        is_between = not self._started_again.is_set()
+        return is_between or (self._process is not None and self._process.returncode is None)
 
     async def ended(self) -> None:
-        """Wait until the process has ended, by itself or not."""
-        if self._process is not None:
-            await self._process.wait()
+        """Wait until the process has ended, by itself or not; not for a restart."""
+        process = None
+        while process is not self._process:
+            process = self._process
+            if process is not None:
+                await process.wait()
+            await self._started_again.wait()
 
     def how_it_ended(self) -> str:
         """In words: `exited with status 3` or `was killed by SIGKILL`, and the last that it printed."""
@@ -153,14 +179,14 @@ class Sut:
                 psutil.Process(process.pid).terminate()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), _STOP_S)
+            await _until_gone(family, _LAST_BREATH_S)
         left = {*family, *_session_members(process.pid)}
+        self.outlived += sum(_is_running(member) for member in left)
         for member in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
         await process.wait()
-        deadline = time.monotonic() + _STOP_S
-        while any(_is_running(m) for m in left) and time.monotonic() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(_POLL_S)
+        await _until_gone(left, _STOP_S)
 
     def family(self, *, ended: bool = False) -> list[psutil.Process]:
         """The process and all that it started and that still run; with `ended`, zombies too."""
@@ -186,6 +212,12 @@ def _session_members(session: int, *, ended: bool = False) -> list[psutil.Proces
             if os.getsid(process.pid) == session and (ended or _is_running(process)):
                 members.append(process)
     return members
+
+
+async def _until_gone(processes: Iterable[psutil.Process], most_s: float) -> None:
+    left, deadline = list(processes), time.monotonic() + most_s
+    while any(_is_running(process) for process in left) and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(_POLL_S)
 
 
 def _is_running(process: psutil.Process) -> bool:

@@ -129,6 +129,15 @@ _SCENARIOS = (
         refusable=True,
         about="the caller comes to a server that is full, and may be refused: set its limit low, with --env",
     ),
+    Scenario(
+        "server_restart",
+        *_IS_INTERRUPTED,
+        Pause(8.0),
+        HangUp(),
+        refusable=True,
+        restart_after_s=3.0,
+        about="the server is stopped (SIGTERM) in the middle of its calls, and started again: what outlives it",
+    ),
     # The model's edge paths.
     Scenario(
         "model_refuses", *_ASKS, HangUp(), faults=("status(code=503)@realtime",), about="the model takes no session"

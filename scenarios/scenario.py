@@ -30,7 +30,8 @@ class Scenario:
     `chat` are the replies of the fake's chat completions, in order and then from the first again. `faults` are how
     the fakes fail in it, as rules in text (`latency(seconds=0.3)@realtime`). `about` says in a line what happens.
     `network` is what is wrong with the caller's; with a `browser` it is no telephone that calls. A `refusable` call
-    goes as scripted too when the server refuses or ends it.
+    goes as scripted too when the server refuses or ends it. With `restart_after_s` the server is stopped and started
+    again so long (call time) after its calls have begun.
     Raises ScenarioError.
     """
 
@@ -42,6 +43,7 @@ class Scenario:
     network: Network | None
     browser: Browser | None
     refusable: bool
+    restart_after_s: float | None
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class Scenario:
         network: Network | None = None,
         browser: Browser | None = None,
         refusable: bool = False,
+        restart_after_s: float | None = None,
     ) -> None:
         if not steps or not isinstance(steps[-1], HangUp | Drop):
             steps = (*steps, HangUp())
@@ -64,6 +67,7 @@ class Scenario:
         object.__setattr__(self, "network", network)
         object.__setattr__(self, "browser", browser)
         object.__setattr__(self, "refusable", refusable)
+        object.__setattr__(self, "restart_after_s", restart_after_s)
         self._check()
 
     def _check(self) -> None:
@@ -99,6 +103,14 @@ class Scenario:
                 )
 
     def _check_caller(self) -> None:
+        after = self.restart_after_s
+        if after is not None and (not _is_number(after) or not 0 < after <= MOST_SECONDS):
+            raise ScenarioError(
+                f"{self.name}: restart_after_s: expected a number above 0 and up to {MOST_SECONDS:.0f}, "
+                f"found {after!r}"
+            )
+        if after is not None and not self.refusable:
+            raise ScenarioError(f"{self.name}: restart_after_s: expected a refusable call, since it is cut off")
         network, browser = self.network, self.browser
         if network is not None and browser is not None:
             raise ScenarioError(f"{self.name}: expected a network or a browser, found both")
@@ -153,6 +165,7 @@ class Scenario:
             network=self.network,
             browser=self.browser,
             refusable=self.refusable,
+            restart_after_s=self.restart_after_s,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -169,6 +182,8 @@ class Scenario:
         }
         if self.refusable:
             caller["refusable"] = True
+        if self.restart_after_s is not None:
+            caller["restart_after_s"] = self.restart_after_s
         return {"name": self.name, "steps": steps, "chat": chat, "faults": list(self.faults), **caller}
 
 

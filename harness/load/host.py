@@ -15,7 +15,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fakes.serving import seldom_collect
@@ -30,6 +30,8 @@ from harness.settings import SoakSettings, as_tuples
 from harness.stage import Stage, on_stage
 
 _GLANCE_S = 1.0
+_RESTART_EVERY_S = 15.0
+"""As often as all callers go in the shape `reconnect_storm`."""
 _SETTLE_POLL_S = 0.5
 
 
@@ -74,6 +76,13 @@ class Host:
                     "reading", at_s=self._readings[-1].at_s, cycles=self._calls, users=self._now_users, values=values
                 )
             await asyncio.sleep(_GLANCE_S)
+
+    async def restart_on(self) -> None:
+        """Stop the server in the middle of its calls, and start it again, until cancelled."""
+        while True:
+            await asyncio.sleep(_RESTART_EVERY_S)
+            async with self._busy:
+                await self._stage.restart()
 
     def look(self, calls: int, users: int) -> list[dict[str, Any]]:
         """Take note of the load as it is; the readings that were not told yet."""
@@ -174,12 +183,15 @@ async def _serve() -> None:
         await _or_end_of_input(host.prepare(), lines)
         seldom_collect()
         _say({"ready": {"url": stage.settings.url, "name": stage.name, "directory": str(stage.directory)}})
-        reading = asyncio.create_task(host.read_on())
+        tasks = [asyncio.create_task(host.read_on())]
+        if stage.scenario.restart_after_s is not None:
+            tasks.append(asyncio.create_task(host.restart_on()))
         try:
-            await _obey(host, lines, reading)
+            await _obey(host, lines, tasks)
         finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _or_end_of_input(work: Any, lines: asyncio.StreamReader) -> None:
@@ -192,11 +204,12 @@ async def _or_end_of_input(work: Any, lines: asyncio.StreamReader) -> None:
     await task
 
 
-async def _obey(host: Host, lines: asyncio.StreamReader, reading: asyncio.Task[None]) -> None:
+async def _obey(host: Host, lines: asyncio.StreamReader, tasks: Sequence[asyncio.Task[None]]) -> None:
     while line := await lines.readline():
         command = json.loads(line)
-        if reading.done():
-            reading.result()  # the server has ended: says how
+        for task in tasks:
+            if task.done():
+                task.result()  # the server has ended: says how
         if command["do"] == "look":
             _say({"readings": host.look(int(command["calls"]), int(command["users"]))})
         elif command["do"] == "finish":

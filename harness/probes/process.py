@@ -20,7 +20,7 @@ def read(sut: Sut) -> dict[Resource, float]:
     """
     totals: dict[Resource, float] = {"rss": 0.0, "threads": 0.0, "fds": 0.0, "sockets": 0.0}
     family = sut.family(ended=True)
-    totals["children"] = float(len(family) - 1)
+    totals["children"] = float(len(family) - 1 + sut.outlived)
     for process in family:
         with contextlib.suppress(psutil.Error, OSError):
             if process.status() == psutil.STATUS_ZOMBIE:

@@ -31,6 +31,24 @@ def run(settings: SoakSettings) -> RunResult:
     return asyncio.run(soak(settings))
 
 
+@pytest.mark.parametrize(("leak", "resource"), [("none", ""), ("orphan", "children"), ("pid_file", "temp_files")])
+def test_what_outlives_a_server_that_is_stopped_in_the_middle_of_its_calls(
+    bridge: Bridge, leak: str, resource: str
+) -> None:
+    result = run(bridge(leak, scenario="server_restart", cycles=9, warmup=1, settle=0.5))
+    assert [f.resource for f in result.findings] == ([resource] if resource else []), result.in_full()
+    assert result.state == ("leaking" if resource else "clean"), result.in_full()
+    assert any("started again" in note for note in result.notes)
+    assert not [p for p in psutil.process_iter() if _words(p) == ["sleep", "600"]]
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
 @pytest.mark.parametrize(
     ("leak", "resource", "per_cycle", "line"),
     [

@@ -90,3 +90,40 @@ def test_a_program_that_cannot_be_run_is_a_usage_error(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match="cannot run"):
         asyncio.run(run())
+
+
+def test_a_restart_counts_what_outlives_the_server_and_nobody_takes_it_for_its_end(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with sut(tmp_path, PYTHON, "-u", "-c", CHILD) as server:
+            ended = asyncio.create_task(server.ended())
+            while not server.last_lines():
+                await asyncio.sleep(0.05)
+            first, child = server.pid, int(server.last_lines()[0])
+            stopping = asyncio.create_task(server.restart())
+            await asyncio.sleep(0.1)
+            assert server.is_running
+            await stopping
+            assert (server.restarts, server.outlived) == (1, 1)
+            assert server.pid != first
+            assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+            await asyncio.sleep(0.1)
+            assert not ended.done()
+            psutil.Process(server.pid).kill()
+            async with asyncio.timeout(5):
+                await ended
+            assert not server.is_running
+
+    asyncio.run(run())
+
+
+def test_a_server_that_is_deaf_to_sigterm_outlives_it(tmp_path: Path) -> None:
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
+
+    async def run() -> None:
+        async with sut(tmp_path, PYTHON, "-c", deaf) as server:
+            while not server.last_lines():
+                await asyncio.sleep(0.05)
+            await server.restart()
+            assert server.outlived == 1
+
+    asyncio.run(run())

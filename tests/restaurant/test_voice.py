@@ -11,6 +11,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from fakes.audio import speech
+from fakes.twilio import Pace
+from harness.fakes import Telephone
+from scenarios import BUILT_IN
 
 
 async def answered(address: str) -> list[Any]:
@@ -34,6 +37,23 @@ def test_a_guest_is_answered_in_writing_and_aloud(restaurant: Any) -> None:
             await grill.until_idle()
             for kind in ("audio.transcriptions", "chat.completions", "audio.speech"):
                 assert [c.ending for c in grill.ledger.ended(kind)] == ["200"]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("name", ["browser_session", "transcription_interrupted"])
+def test_the_built_in_scenarios_of_a_browser_are_played_to_their_end(restaurant: Any, name: str) -> None:
+    async def run() -> None:
+        scenario = BUILT_IN[name]
+        async with restaurant(name, faults=scenario.faults) as grill:
+            telephone = Telephone(grill.ledger, pace=Pace(10.0))
+            placed = await telephone.call(f"http://{grill.address}/incoming-call", scenario)
+            assert placed.failure == ""
+            (session,) = grill.ledger.ended("browser")
+            assert session.ending == "caller hung up"
+            # What the fault spares is spoken, what it strikes is answered with an apology.
+            assert (placed.heard_s > 1.0) is (not scenario.faults)
+            await grill.until_idle()
 
     asyncio.run(run())
 
