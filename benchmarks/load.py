@@ -32,7 +32,30 @@ LEAST_PACE = 0.99
 DRIFTS = {"artillery": 0.95}
 """Clients that cannot keep a beat, since they pause between messages: of them that pace is asked, and no lateness."""
 
-LEVELS = (10, 25, 50, 100, 150, 200, 250, 300, 400, 500, 600, 700, 800, 900, 1000, 1100, 1200, 1300, 1500, 1700, 2000)
+LEVELS = (
+    10,
+    25,
+    50,
+    100,
+    150,
+    200,
+    250,
+    300,
+    400,
+    500,
+    600,
+    700,
+    800,
+    900,
+    1000,
+    1100,
+    1200,
+    1300,
+    1400,
+    1500,
+    1700,
+    2000,
+)
 COST_LEVELS = (10, 50, 100, 250, 500, 750, 1000, 1250, 1500)
 SETTLE_S, MEASURE_S = 1.5, 5.0
 _CONNECT_S = 40.0

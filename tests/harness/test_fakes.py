@@ -42,7 +42,8 @@ async def ledger(fakes: Fakes, key: str) -> int:
 async def calls(fakes: Fakes, token: str) -> int:
     account = fakes.twilio.line.account_sid
     url = f"{fakes.twilio.url}/2010-04-01/Accounts/{account}/Calls.json"
-    async with aiohttp.ClientSession(auth=aiohttp.BasicAuth(account, token)) as http, http.get(url) as answer:
+    headers = {"Authorization": aiohttp.encode_basic_auth(account, token)}
+    async with aiohttp.ClientSession() as http, http.get(url, headers=headers) as answer:
         return answer.status
 
 
