@@ -14,6 +14,8 @@ import platform
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 
 from harness import demo
 from harness.errors import LeaklineError
@@ -23,9 +25,12 @@ from harness.soak import soak
 Place = tuple[str, str]
 """(resource, function)."""
 
+Run = tuple[tuple[Place, ...], str, float]
+"""Where it found what, the same in words, and how long it took in seconds."""
 
-def one(leak: str, cycles: int, platform_: demo.Platform) -> tuple[tuple[Place, ...], str, float]:
-    """Where one run found what, the same in words, and how long it took in seconds."""
+
+def one(leak: str, cycles: int, platform_: demo.Platform) -> Run:
+    """One soak with one leak."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as runs:
         try:
@@ -48,6 +53,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--cycles", type=int, default=100)
     parser.add_argument("--node", action="store_true", help="the restaurant in Node, not the one in Python")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("leaks", nargs="*")
     options = parser.parse_args()
     server: demo.Platform = "node" if options.node else "python"
@@ -56,12 +62,21 @@ def main() -> None:
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {options.cycles} calls\n"
     )
     print(f"| {'leak':20} | same in | seconds | found |\n|{'-' * 22}|---|---|---|")
-    for leak in leaks:
-        runs = [one(leak, options.cycles, server) for _ in range(options.runs)]
-        # Amounts differ a little from run to run: what is the same is the resource and the place.
-        _, times = Counter(places for places, _, _ in runs).most_common(1)[0]
-        seconds = sum(s for _, _, s in runs) / len(runs)
-        print(f"| {leak:20} | {times} of {options.runs} | {seconds:4.0f} | {runs[0][1]} |", flush=True)
+    began = time.monotonic()
+    with ProcessPoolExecutor(options.jobs) as pool:
+        waiting = [
+            (leak, [pool.submit(one, leak, options.cycles, server) for _ in range(options.runs)]) for leak in leaks
+        ]
+        for leak, futures in waiting:
+            _show(leak, [future.result() for future in futures])
+    print(f"\n{time.monotonic() - began:.0f} s in all, {options.jobs} at a time")
+
+
+def _show(leak: str, runs: Sequence[Run]) -> None:
+    # Amounts differ a little from run to run: what is the same is the resource and the place.
+    _, times = Counter(places for places, _, _ in runs).most_common(1)[0]
+    seconds = sum(s for _, _, s in runs) / len(runs)
+    print(f"| {leak:20} | {times} of {len(runs)} | {seconds:4.0f} | {runs[0][1]} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,12 @@ from harness.call import ScriptedCall
 from harness.probes.agent import Agents
 from harness.stage import free_port
 from harness.sut import Sut
-from scenarios import BUILT_IN
+from scenarios import BUILT_IN, Scenario
 
 ROUNDS, CALLS, AT_A_TIME, SPEED = 5, 32, 4, 5.0
 SCENARIO = BUILT_IN["two_burgers"]
+BARE = BUILT_IN["early_hang_up"]
+"""A cycle of connect and disconnect, and nothing between."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,10 @@ class Cost:
     sample_ms: float
 
 
-async def measure(*, with_agent: bool, directory: Path) -> Cost:
+async def measure(scenario: Scenario, *, with_agent: bool, directory: Path) -> Cost:
     port = free_port()
     ledger = Ledger()
-    async with OpenAIServer(SCENARIO.model_script, ledger, speed=SPEED) as model, Agents() as agents:
+    async with OpenAIServer(scenario.model_script, ledger, speed=SPEED) as model, Agents() as agents:
         environment = {**os.environ, "OPENAI_API_KEY": "k", "OPENAI_BASE_URL": model.base_url}
         if with_agent:
             environment = agents.environment(environment)
@@ -51,10 +53,10 @@ async def measure(*, with_agent: bool, directory: Path) -> Cost:
         async with Sut(command, environment, directory / "sut.log") as sut:
             await sut.until_listening("127.0.0.1", port, 30)
             await agents.begin()
-            await calls(port, ledger, 16)
+            await calls(scenario, port, ledger, 16)
             server, harness = psutil.Process(sut.pid), psutil.Process()
             server_s, harness_s, began = cpu(server), cpu(harness), time.perf_counter()
-            await calls(port, ledger, CALLS)
+            await calls(scenario, port, ledger, CALLS)
             wall_s = time.perf_counter() - began
             server_s, harness_s = cpu(server) - server_s, cpu(harness) - harness_s
             sample_s = 0.0
@@ -66,11 +68,11 @@ async def measure(*, with_agent: bool, directory: Path) -> Cost:
     return Cost(*(1000 * s for s in (server_s / CALLS, harness_s / CALLS, wall_s / CALLS, sample_s)))
 
 
-async def calls(port: int, ledger: Ledger, number: int) -> None:
+async def calls(scenario: Scenario, port: int, ledger: Ledger, number: int) -> None:
     caller = StreamCaller(f"ws://127.0.0.1:{port}/media-stream", ledger, pace=Pace(SPEED))
     for first in range(0, number, AT_A_TIME):
         batch = (
-            caller.call(ScriptedCall(SCENARIO, StreamIds.numbered(first + n), speed=SPEED)) for n in range(AT_A_TIME)
+            caller.call(ScriptedCall(scenario, StreamIds.numbered(first + n), speed=SPEED)) for n in range(AT_A_TIME)
         )
         await asyncio.gather(*batch)
 
@@ -85,7 +87,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         for _ in range(ROUNDS):
             for with_agent in (False, True):
-                rows[with_agent].append(asyncio.run(measure(with_agent=with_agent, directory=Path(directory))))
+                rows[with_agent].append(
+                    asyncio.run(measure(SCENARIO, with_agent=with_agent, directory=Path(directory)))
+                )
+        bare = [asyncio.run(measure(BARE, with_agent=True, directory=Path(directory))) for _ in range(ROUNDS)]
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; ", end="")
     print(f"'{SCENARIO.name}', {AT_A_TIME} calls at a time at speed {SPEED:g}; medians of {ROUNDS} rounds\n")
     print(f"{'':22}{'server CPU':>13}{'harness CPU':>13}{'wall':>13}{'one sample':>13}")
@@ -97,6 +102,8 @@ def main() -> None:
     ratios = [a.server_ms / b.server_ms for a, b in zip(rows[True], rows[False], strict=True)]
     print(f"\nserver CPU with / without the agent, pair by pair: median {statistics.median(ratios):.3f}")
     print(f"(from {min(ratios):.3f} to {max(ratios):.3f})")
+    harness_ms = statistics.median(cost.harness_ms for cost in bare)
+    print(f"\nharness and fakes, a bare cycle ('{BARE.name}'): {harness_ms:.1f} ms of processor time")
 
 
 if __name__ == "__main__":

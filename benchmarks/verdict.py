@@ -34,10 +34,10 @@ AMPLITUDE: Mapping[Resource, float] = {
     "rss": 43_000.0,
 }
 """Of each counter in 148 samples of the sound restaurant, 8 calls at a time: the standard deviation from the run's
-median. Each kind of noise that stays deviates by that much; what fades or fills is nine times as high. Timers and
+median. Each kind of noise that stays deviates by that much; what fades or fills is five times as high. Timers and
 sockets never moved; 0.6 is taken."""
 
-_HIGH = 9.0
+_HIGH = 3 * math.sqrt(3)
 
 LEAKS: tuple[tuple[Resource, float], ...] = (
     ("timers", 0.1),

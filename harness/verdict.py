@@ -61,6 +61,9 @@ PART, PART_LAST = 1 / 2, 1 / 3
 STANDS_OUT = 3.0
 """Growth in all, in standard deviations of the samples about the slope, from which it is told from noise."""
 
+_STARTS = 2
+"""Samples at the start that are not asked for that: often what the first batch leaves lies off any line."""
+
 SURE = 8.0
 """Growth in all from which a counter on a line is a leak at the first look."""
 
@@ -160,7 +163,7 @@ def growth(
     # A cache that has filled, or a swing that has turned, is flat at the end, however steep the whole is.
     late_slope, _, late_high = theil_sen(cycles[number // 2 :], values[number // 2 :])
     if _goes_on(cycles, values, slope, floor, is_last=look == LAST_LOOK):
-        spread = float(np.std(values - slope * cycles))
+        spread = float(np.std((values - slope * cycles)[_STARTS:]))
         if low <= floor or slope * calls < STANDS_OUT * spread:
             return result("inconclusive", "it grows, and more calls are needed to tell from noise")
         found = result("leaking")
