@@ -58,8 +58,9 @@ GOES_ON, GOES_ON_LAST = 0.01, 0.1
 PART, PART_LAST = 1 / 2, 1 / 3
 """How fast the last two thirds grow at least, as a part of the whole's growth; and that at the last look."""
 
-STANDS_OUT = 3.0
-"""Growth in all, in standard deviations of the samples about the slope, from which it is told from noise."""
+STANDS_OUT, STANDS_OUT_EARLY = 3.2, 6.0
+"""Growth in all, in standard deviations of the samples about the slope, from which it is told from noise; and that
+while there is more to come."""
 
 _STARTS = 2
 """Samples at the start that are not asked for that: often what the first batch leaves lies off any line."""
@@ -164,7 +165,8 @@ def growth(
     late_slope, _, late_high = theil_sen(cycles[number // 2 :], values[number // 2 :])
     if _goes_on(cycles, values, slope, floor, is_last=look == LAST_LOOK):
         spread = float(np.std((values - slope * cycles)[_STARTS:]))
-        if low <= floor or slope * calls < STANDS_OUT * spread:
+        least = (STANDS_OUT_EARLY if more_to_come else STANDS_OUT) * spread
+        if low <= floor or slope * calls < least:
             return result("inconclusive", "it grows, and more calls are needed to tell from noise")
         found = result("leaking")
         if look > FIRST_LOOK or (found.exact and slope * calls >= SURE):

@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.model import Growth, Resource, Sample
-from harness.verdict import FIRST_LOOK, FLOORS, MIN_SAMPLES, growth, judge, mann_kendall, theil_sen
+from harness.verdict import FIRST_LOOK, FLOORS, LAST_LOOK, MIN_SAMPLES, growth, judge, mann_kendall, theil_sen
 
 CYCLES: NDArray[np.float64] = np.arange(0, 104, 8, dtype=np.float64)
 RNG = np.random.default_rng(20261124)
@@ -105,10 +105,25 @@ def test_one_sample_out_of_line_calls_for_more_calls_and_does_not_hide_a_leak() 
     values = 106_552 + 3 * cycles
     values[5] -= 500
     assert growth("objects", cycles, values, 0.02, look=FIRST_LOOK, more_to_come=True).state == "inconclusive"
-    cycles = np.arange(17.0) * 8
+    cycles = np.arange(25.0) * 8
     values = 106_552 + 3 * cycles
     values[5] -= 500
-    assert growth("objects", cycles, values, 0.02).state == "leaking"
+    assert growth("objects", cycles, values, 0.02, look=LAST_LOOK).state == "leaking"
+
+
+def test_growth_that_does_not_stand_out_of_its_noise_is_inconclusive() -> None:
+    cycles = np.arange(37.0) * 8
+    noise = 60_000 * np.where(np.arange(37) % 2, 1.0, -1.0)
+    assert mann_kendall(512 * cycles + noise) < 0.001
+    assert growth("heap", cycles, 512 * cycles + noise, 64.0, look=LAST_LOOK).state == "inconclusive"
+    assert growth("heap", cycles, 2048 * cycles + noise, 64.0, look=LAST_LOOK).state == "leaking"
+
+
+def test_where_the_first_batch_jumps_the_rest_is_looked_at() -> None:
+    cycles = np.arange(25.0) * 4
+    values = 100_000 + 3 * cycles
+    values[0] -= 656
+    assert growth("objects", cycles, values, 0.5, look=LAST_LOOK).state == "leaking"
 
 
 def test_what_noise_could_hide_is_worth_more_calls_and_then_said() -> None:
