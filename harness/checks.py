@@ -93,6 +93,8 @@ class Checks:
 
     async def _peak(self) -> list[Level]:
         """Memory above rest within a call and within a long one: the least of a few, since garbage may pile up."""
+        if self._scenario.restart_after_s is not None:
+            return []
         try:
             long_call = self._scenario.stretched(levels.STRETCH)
         except ScenarioError:

@@ -21,12 +21,24 @@ _HANDSHAKE_S = 1.0
 """For a handshake: one that is never answered would hold up every sample."""
 
 
+_OUTLIVES: tuple[Resource, ...] = ("connections", "children", "temp_files")
+
+
 class Counters:
-    """Reads every resource of one SUT."""
+    """Reads every resource of one SUT; of one that `restarts`, what can outlive its process."""
 
     def __init__(
-        self, sut: Sut, agents: Agents, ledger: Ledger, calls: Calls, gauges: Gauges, temp: TempFolder
+        self,
+        sut: Sut,
+        agents: Agents,
+        ledger: Ledger,
+        calls: Calls,
+        gauges: Gauges,
+        temp: TempFolder,
+        *,
+        restarts: bool = False,
     ) -> None:
+        self._restarts = restarts
         self._sut = sut
         self._agents = agents
         self._ledger = ledger
@@ -60,16 +72,19 @@ class Counters:
     async def glance(self) -> dict[Resource, float]:
         """Those of the counters that cost the SUT nothing, and rss, now: calls may be going on."""
         counted = await self._calls.alive(self._agents.peek())
-        return {**counted, **self._seen_from_outside()}
+        return self._of_interest({**counted, **self._seen_from_outside()})
 
     async def _read(self) -> dict[Resource, float]:
         counted = await self._agents.sample()  # first: its collection may close what garbage held open
-        return {**counted, **self._seen_from_outside(), **await self._gauges.read()}
+        return self._of_interest({**counted, **self._seen_from_outside(), **await self._gauges.read()})
 
     async def _peek(self) -> dict[Resource, float]:
         counted = await self._agents.peek()
         seen = {name: value for name, value in self._seen_from_outside().items() if name not in BYTES}
-        return {**counted, **seen}
+        return self._of_interest({**counted, **seen})
+
+    def _of_interest(self, values: dict[Resource, float]) -> dict[Resource, float]:
+        return {name: values[name] for name in _OUTLIVES} if self._restarts else values
 
     def _seen_from_outside(self) -> dict[Resource, float]:
         return {

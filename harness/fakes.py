@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -70,13 +70,13 @@ class Telephone:
         pace: Pace | None = None,
         line: Line | None = None,
         faults: FaultPlan | None = None,
-        first_number: int = 1,
+        numbers: Iterator[int] | None = None,
     ) -> None:
         self._faults = faults or FaultPlan()
         self._ledger = ledger
         self._pace = pace or Pace()
         self._line = line or Line()
-        self._numbers = count(first_number)
+        self._numbers = numbers or count(1)
 
     async def call(self, url: str, scenario: Scenario, *, digits: tuple[str, ...] = ()) -> Placed:
         """Make one call and stay on the line to its end. `digits` are pressed at each `Gather`."""

@@ -77,6 +77,8 @@ class Stage:
     def unmeasured(self, growths: Sequence[Growth]) -> dict[Resource, str]:
         """{resource: why it was not measured}, of what an agent counts."""
         why = "its agent stepped aside" if self.agents.problems else "no agent in the server"
+        if self.scenario.restart_after_s is not None:
+            why = "of what outlives the server alone"
         counted = self.agents.counted or COUNTED["Python"]
         return {name: why for name in counted if all(growth.resource != name for growth in growths)}
 
@@ -147,7 +149,7 @@ async def on_stage(
             observer,
             faults,
             calls,
-            Counters(sut, agents, ledger, calls, gauges, temp),
+            Counters(sut, agents, ledger, calls, gauges, temp, restarts=scenario.restart_after_s is not None),
             circumstances,
             began,
             restart,

@@ -10,9 +10,13 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import count
 from types import TracebackType
 from typing import Self
 
+from fakes.faults import FaultPlan, Rule
+from fakes.faults.plan import CALLER_ENDPOINTS
 from fakes.ledger import Ledger
 from fakes.serving import seldom_collect
 from fakes.twilio import Pace
@@ -74,7 +78,8 @@ class Engine:
         first_number: int = 1,
     ) -> None:
         self._pace = Pace(speed)
-        self._telephone = Telephone(Ledger(), pace=self._pace, first_number=first_number)
+        self._numbers = count(first_number)
+        self._telephones: dict[tuple[Rule, ...], Telephone] = {}
         self._start_thread = start_thread
         self._loop = _new_loop()
         self._tasks: set[asyncio.Task[Placed]] = set()
@@ -113,10 +118,18 @@ class Engine:
             else:
                 done(Outcome(task.result(), seconds))
 
-        task = self._loop.create_task(self._telephone.call(url, scenario))
+        task = self._loop.create_task(self._telephone_for(scenario).call(url, scenario))
         self._tasks.add(task)
         task.add_done_callback(over)
         handle.runs_as(task)
+
+    def _telephone_for(self, scenario: Scenario) -> Telephone:
+        """One whose own end fails as the scenario has it; the rest of its faults are the model's."""
+        rules = tuple(r for r in scenario.fault_rules if any(fnmatchcase(on, r.on) for on in CALLER_ENDPOINTS))
+        if rules not in self._telephones:
+            plan = FaultPlan(rules)
+            self._telephones[rules] = Telephone(Ledger(), pace=self._pace, faults=plan, numbers=self._numbers)
+        return self._telephones[rules]
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -20,7 +20,7 @@ _LATENESS_EVERY_S = 1.0
 _SHARE = 0.99
 _STOP_TIMEOUT_S = 30.0
 _REDIAL_S = 0.5
-"""After a call that failed: nobody dials again at once."""
+"""After a call that failed or was refused: nobody dials again at once."""
 _NUMBERS = 1 << 32
 """SIDs of one process: so many calls, and then those of the next."""
 
@@ -63,7 +63,8 @@ class Switchboard:
         for measure in measures(outcome, self._speed) if outcome is not None else ():
             self._fire(scenario.name, measure)
             failed |= bool(measure.failure)
-        if failed:
+        is_refused = outcome is not None and outcome.placed is not None and outcome.placed.end.kind == "refused"
+        if failed or is_refused:
             gevent.sleep(_REDIAL_S)
 
     def close(self) -> None:

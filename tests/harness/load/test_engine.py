@@ -51,6 +51,15 @@ def engine() -> Iterator[Engine]:
     assert not threads[0].is_alive()
 
 
+def test_the_callers_own_faults_strike_and_the_models_are_not_theirs(engine: Engine, server: str) -> None:
+    ended: queue.Queue[Outcome] = queue.Queue()
+    reset = Scenario("reset", Pause(60.0), faults=("reset@media-stream/media x1", "status(code=503)@realtime"))
+    engine.place(server, reset, ended.put)
+    engine.place(server, QUIET, ended.put)
+    details = [o.placed.end.detail for o in (ended.get(timeout=20), ended.get(timeout=20)) if o.placed is not None]
+    assert sorted(details) == ["fault reset", "hung up"]
+
+
 def test_calls_from_another_thread_come_to_their_end(engine: Engine, server: str) -> None:
     ended: queue.Queue[Outcome] = queue.Queue()
     for _ in range(30):
