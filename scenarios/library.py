@@ -150,6 +150,13 @@ _SCENARIOS = (
         about="the model's rate limit is hit by the first calls",
     ),
     Scenario(
+        "model_error",
+        *_ASKS,
+        HangUp(),
+        faults=("error@realtime/response.content_part.added",),
+        about="the model reports an error in the middle of its turn, and the session stays open",
+    ),
+    Scenario(
         "model_closes",
         *_ASKS,
         HangUp(),

@@ -63,6 +63,7 @@ def test_the_mended_one_is_clean_then_too(tmp_path: Path) -> None:
         ("capacity_refusal", "", "closed 1000"),
         ("model_refuses", "the server closed 1011", "503"),
         ("model_at_its_limit", "the server closed 1011", "429"),
+        ("model_error", "", "closed 1000"),
         ("model_closes", "the server closed 1011", "ended by a fault"),
         ("model_drops", "the server closed 1011", "ended by a fault"),
         ("model_never_answers", "", "closed 1000"),

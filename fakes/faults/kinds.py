@@ -185,6 +185,21 @@ class Oversize(Fault):
 
 
 @dataclass(frozen=True)
+class Error(Fault):
+    """The Realtime service says that it has a problem (the SDK's `RealtimeError`); the session stays open."""
+
+    name = "error"
+    of_caller = False
+    moments = _SOCKET
+    code: str = ""
+    message: str = "The server had an error while processing your request. Sorry about that!"
+
+    async def strike(self, point: Point) -> None:
+        """Say so before what was due."""
+        await point.say(_error_event("server_error", self.code or None, self.message))
+
+
+@dataclass(frozen=True)
 class ExpireSession(Fault):
     """The Realtime session has come to its longest duration: an error event, and the close."""
 
@@ -195,10 +210,13 @@ class ExpireSession(Fault):
     async def strike(self, point: Point) -> None:
         """Say so and close."""
         message = "Your session hit the maximum duration of 60 minutes."
-        error = {"type": "invalid_request_error", "code": "session_expired", "message": message}
-        event = {"type": "error", "event_id": "event_0", "error": {**error, "param": None, "event_id": None}}
-        await point.say(json.dumps(event).encode())
+        await point.say(_error_event("invalid_request_error", "session_expired", message))
         await point.close(1001, message)
+
+
+def _error_event(kind: str, code: str | None, message: str) -> bytes:
+    error = {"type": kind, "code": code, "message": message, "param": None, "event_id": None}
+    return json.dumps({"type": "error", "event_id": "event_0", "error": error}).encode()
 
 
 @dataclass(frozen=True)
@@ -227,6 +245,7 @@ KINDS: dict[str, type[Fault]] = {
         HalfOpen,
         SlowRead,
         Oversize,
+        Error,
         ExpireSession,
         Refuse,
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import openai
 import pytest
+from openai.types.realtime import RealtimeErrorEvent
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -15,6 +16,7 @@ from fakes.faults import (
     BlackHole,
     Close,
     Cut,
+    Error,
     ExpireSession,
     Fault,
     FaultPlan,
@@ -201,6 +203,24 @@ def test_a_session_ends_with_the_code_of_its_fault(fault: Fault, code: int) -> N
     assert found == code
     assert "response.done" not in kinds
     assert ("error" in kinds) is isinstance(fault, ExpireSession)
+
+
+def test_an_error_in_mid_turn_leaves_the_session_and_the_turn_going() -> None:
+    async def work(dial: Callable[[], connect]) -> list[dict[str, Any]]:
+        connection = await dial()
+        await connection.send(json.dumps({"type": "response.create"}))
+        events: list[dict[str, Any]] = []
+        while not events or events[-1]["type"] != "response.done":
+            events.append(json.loads(await connection.recv()))
+        await connection.close()
+        return events
+
+    events, ledger = session(work, Rule(Error(code="x"), on="realtime", at="response.content_part.added"))
+    kinds = [event["type"] for event in events]
+    error = RealtimeErrorEvent.model_validate(events[kinds.index("error")], strict=True).error
+    assert (error.type, error.code) == ("server_error", "x")
+    assert kinds[kinds.index("error") + 1] == "response.content_part.added"
+    assert ledger.ended("realtime")[0].ending == "closed 1000"
 
 
 def test_a_session_can_be_reset_in_mid_turn() -> None:
