@@ -7,9 +7,7 @@ hosts by name constraints (RFC 5280, 4.2.1.10), and it is valid for two days. Th
 
 from __future__ import annotations
 
-import shutil
 import ssl
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from harness import scratch
 from harness.errors import UsageError
 
 OPENAI, TWILIO = "api.openai.com", "api.twilio.com"
@@ -55,14 +54,14 @@ class Interception:
         self._folder = Path()
 
     def __enter__(self) -> Self:
-        self._folder = Path(tempfile.mkdtemp(prefix="leakline-ca-"))
+        self._folder = scratch.make("ca")
         self._ca.write_bytes(self._authority.public_bytes(serialization.Encoding.PEM))
         return self
 
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
     ) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        scratch.remove(self._folder)
 
     @property
     def _ca(self) -> Path:

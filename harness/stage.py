@@ -30,6 +30,7 @@ from harness.probes.agent import COUNTED, Agents
 from harness.probes.files import TempFolder
 from harness.probes.gauges import Gauges
 from harness.probes.gauges import parse as parse_gauges
+from harness.reaper import Reaper
 from harness.settings import SoakSettings
 from harness.sut import Sut, is_listening, parse_command
 from scenarios.scenario import Scenario
@@ -118,6 +119,7 @@ async def on_stage(
     ledger = Ledger()
     faults = FaultPlan((*settings.fault_rules(), *scenario.fault_rules))
     async with AsyncExitStack() as stack:
+        reaper = stack.enter_context(Reaper())
         journal = stack.enter_context(Journal(directory))
         began, circumstances = time.time(), record.about(given)
         told = asdict(settings) | {"env": sorted(settings.env)}  # names alone: the values may be secret
@@ -128,7 +130,7 @@ async def on_stage(
         gauges = await stack.enter_async_context(Gauges(parse_gauges(settings.gauges)))
         temp = stack.enter_context(TempFolder())
         environment = {**environment, "TMPDIR": str(temp.path), **settings.env}
-        sut = await stack.enter_async_context(attached or Sut(command, environment, directory / "sut.log"))
+        sut = await stack.enter_async_context(attached or Sut(command, environment, directory / "sut.log", reaper))
         problem = await bring_agent(attached, agents, code) if attached is not None else ""
 
         async def restart() -> None:

@@ -17,6 +17,7 @@ from typing import Literal, Self
 import psutil
 
 from harness.errors import RunError, UsageError
+from harness.reaper import Reaper, is_running, members
 
 _POLL_S = 0.05
 _STOP_S = 5.0
@@ -47,11 +48,15 @@ class Sut:
         command: the program and its arguments.
         environment: the whole environment of the process.
         log: where its standard output and error go.
+        reaper: ends it if the run cannot.
 
     Raises UsageError on entering when the program cannot be started.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], log: Path, reaper: Reaper | None = None
+    ) -> None:
+        self._reaper = reaper
         self._command = tuple(command)
         self._environment = dict(environment)
         self._log = log
@@ -81,6 +86,8 @@ class Sut:
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or error
                 raise UsageError(f"sut: cannot run {self._command[0]!r}: {reason}") from None
+        if self._reaper is not None:
+            self._reaper.watch(self._process.pid)
 
     async def restart(self) -> None:
         """Stop it as a deployment does, and start it again. What it leaves behind is counted, and ended."""
@@ -171,7 +178,7 @@ class Sut:
         process = self._process
         if process is None:
             return
-        family = _session_members(process.pid)
+        family = members(process.pid)
         if process.returncode is None:
             # Not process.terminate(): it may reap a process that has just died before asyncio does, and then
             # nobody knows how it ended.
@@ -180,17 +187,19 @@ class Sut:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), _STOP_S)
             await _until_gone(family, _LAST_BREATH_S)
-        left = {*family, *_session_members(process.pid)}
-        self.outlived += sum(_is_running(member) for member in left)
+        left = {*family, *members(process.pid)}
+        self.outlived += sum(is_running(member) for member in left)
         for member in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
         await process.wait()
         await _until_gone(left, _STOP_S)
+        if self._reaper is not None:
+            self._reaper.forget(process.pid)
 
     def family(self, *, ended: bool = False) -> list[psutil.Process]:
         """The process and all that it started and that still run; with `ended`, zombies too."""
-        return _session_members(self.pid, ended=ended)
+        return members(self.pid, ended=ended)
 
 
 async def is_listening(host: str, port: int) -> bool:
@@ -205,23 +214,7 @@ async def is_listening(host: str, port: int) -> bool:
     return True
 
 
-def _session_members(session: int, *, ended: bool = False) -> list[psutil.Process]:
-    members = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(OSError, psutil.Error):
-            if os.getsid(process.pid) == session and (ended or _is_running(process)):
-                members.append(process)
-    return members
-
-
 async def _until_gone(processes: Iterable[psutil.Process], most_s: float) -> None:
     left, deadline = list(processes), time.monotonic() + most_s
-    while any(_is_running(process) for process in left) and time.monotonic() < deadline:  # noqa: ASYNC110
+    while any(is_running(process) for process in left) and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(_POLL_S)
-
-
-def _is_running(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False

@@ -9,9 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import secrets
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from harness import scratch
 from harness.agents import ADDRESS_VARIABLE, CODE_VARIABLE, LEND_VARIABLE, NODE_AGENT, PYTHON_AGENT_DIR
 from harness.model import Frame, Resource
 from harness.probes import v8
@@ -89,7 +87,7 @@ class Agents:
         self._lines: dict[int, _Line] = {}
         self._crowded: tuple[Crowd, ...] = ()
         # Not in the run's folder: a Unix socket's path may have 107 bytes at the most.
-        self._directory = Path(tempfile.gettempdir()) / f"leakline-{secrets.token_hex(8)}"
+        self._directory = scratch.path("agent")
         self._server: asyncio.Server | None = None
 
     @property
@@ -137,7 +135,7 @@ class Agents:
             line.writer.close()
         if self._server is not None:
             self._server.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        scratch.remove(self._directory)
 
     @property
     def number(self) -> int:

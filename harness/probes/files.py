@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from harness import scratch
 from harness.probes.descriptors import alike
 
 
@@ -21,13 +20,13 @@ class TempFolder:
         self.path = Path()
 
     def __enter__(self) -> Self:
-        self.path = Path(tempfile.mkdtemp(prefix="leakline-tmp-"))
+        self.path = scratch.make("tmp")
         return self
 
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
     ) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        scratch.remove(self.path)
 
     def kinds(self) -> Counter[str]:
         """{a file's name with what varies as `*`: how many}."""
