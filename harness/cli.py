@@ -26,6 +26,7 @@ from harness.fakes_command import fakes_group
 from harness.load.command import load_command
 from harness.model import RunResult
 from harness.runs import load as load_run
+from harness.runs import settings_of
 from harness.settings import SoakSettings, from_files, make, pairs
 from harness.soak import soak
 from harness.watch import Watch, WatchSettings
@@ -54,6 +55,12 @@ def cli() -> None:
 @click.option("--pid", type=int, metavar="N", help="Instead of --sut: a server that runs already.")
 @click.option("--openai-port", type=int, metavar="N", help="Port of the fake OpenAI.  [default: a free one]")
 @click.option("--scenario", metavar="NAME", help="A built-in scenario, or FILE.py:VARIABLE.")
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Make a run again that was cut off, with its settings; its folder is in runs/.",
+)
 @click.option("--cycles", type=int, metavar="N", help="Calls that count.  [default: 96]")
 @click.option("--warmup", type=int, metavar="N", help="Calls before the first sample.  [default: 16]")
 @click.option("--concurrency", type=int, metavar="N", help="Calls at a time.  [default: 8]")
@@ -83,6 +90,7 @@ def cli() -> None:
     help="What the demo server is written in.  [default: python]",
 )
 def soak_command(
+    resume: Path | None,
     leaks: str | None,
     baseline: str | None,
     platform: demo.Platform,
@@ -108,6 +116,8 @@ def soak_command(
         "gauges": pairs("--gauge", gauges) or None,
     }
     console = Console(highlight=False)
+    if resume is not None:
+        sys.exit(_judged(console, _resume(console, resume, given), baseline))
     own_server = flags["sut"] is not None or flags["url"] is not None or from_files(Path.cwd())
     if own_server and leaks is None:
         sys.exit(_judged(console, _run(console, make(given, Path.cwd())), baseline))
@@ -117,6 +127,14 @@ def soak_command(
         result = _run(console, SoakSettings(**demo.given(leaks, given, platform)))
         sys.exit(_judged(console, result, baseline))
     sys.exit(_demo(console, given, platform))
+
+
+def _resume(console: Console, run: Path, given: dict[str, Any]) -> RunResult:
+    """Make a run again that was cut off: what its server held is gone with it, so all calls are made anew."""
+    settings, made = settings_of(run, given["env"] or {})
+    settings |= {name: value for name, value in given.items() if value is not None}
+    console.print(f"takes up {run}, which came to {made} calls", soft_wrap=True)
+    return _run(console, SoakSettings(**settings))
 
 
 @cli.command("report")

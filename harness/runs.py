@@ -23,6 +23,7 @@ from harness.model import (
     Seen,
     Site,
 )
+from harness.settings import as_tuples
 
 
 def load(path: Path) -> RunResult:
@@ -30,6 +31,14 @@ def load(path: Path) -> RunResult:
 
     Of a run that did not come to its end it is what the samples so far tell. Raises UsageError.
     """
+    records = _records(path)
+    try:
+        return _result(records, path)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{path}: not a run of this version: {type(error).__name__}: {error}") from None
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
     file = path / FILE_NAME if path.is_dir() else path
     try:
         text = file.read_text(encoding="utf-8")
@@ -46,10 +55,24 @@ def load(path: Path) -> RunResult:
         if not isinstance(record, dict):
             raise UsageError(f"{file}:{number}: expected a record, found {line[:60]!r}")
         records.append(record)
-    try:
-        return _result(records, path)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{file}: not a run of this version: {type(error).__name__}: {error}") from None
+    return records
+
+
+def settings_of(path: Path, env: Mapping[str, str]) -> tuple[dict[str, Any], int]:
+    """The settings that a run had, to make it again, and how many calls it came to.
+
+    The values of its environment were not kept: those in `env` are taken. Raises UsageError.
+    """
+    records = _records(path)
+    first = next((r for r in records if r.get("kind") == "run"), None)
+    settings = first.get("settings") if first is not None else None
+    if not isinstance(settings, dict):
+        raise UsageError(f"{path}: expected a run's folder, found no record of a run's beginning")
+    missing = [name for name in settings.get("env", ()) if name not in env]
+    if missing:
+        raise UsageError(f"env: expected --env {missing[0]}=VALUE again: values are not kept with a run")
+    made = max((int(r["cycles"]) for r in records if r.get("kind") == "sample"), default=0)
+    return as_tuples({**settings, "env": dict(env)}), made
 
 
 def _result(records: list[dict[str, Any]], path: Path) -> RunResult:

@@ -122,7 +122,7 @@ async def on_stage(
         reaper = stack.enter_context(Reaper())
         journal = stack.enter_context(Journal(directory))
         began, circumstances = time.time(), record.about(given)
-        told = asdict(settings) | {"env": sorted(settings.env)}  # names alone: the values may be secret
+        told = asdict(given) | {"env": sorted(given.env)}  # names alone: the values may be secret
         journal.write("run", settings=told, scenario=scenario.to_json(), about=circumstances)
         environment = await _start_fakes(stack, settings, scenario, ledger, faults)
         agents = await stack.enter_async_context(Agents())

@@ -140,6 +140,15 @@ def test_a_soak_that_is_killed_leaves_its_journal_and_nothing_else(tmp_path: Pat
     )
     assert "Traceback" not in told.stderr
     assert "did not come to its end" in told.stdout + told.stderr
+    resume = [sys.executable, "-m", "harness.cli", "soak", "--resume", str(run), "--cycles", "8", "--warmup", "2"]
+    again = subprocess.run(resume, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (again.returncode, "Traceback" in again.stderr) == (2, False)
+    assert "env: expected --env RESTAURANT_LEAKS=VALUE again" in again.stderr
+    resume += ["--env", "RESTAURANT_LEAKS=timeout_timers"]
+    again = subprocess.run(resume, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert again.returncode == 1, again.stdout + again.stderr
+    assert again.stdout.startswith(f"takes up {run}, which came to")
+    assert "LEAKING   timers       +1.00 a call" in again.stdout
 
 
 def _runs(process: psutil.Process) -> bool:
