@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import dacite
 
 from harness import verdict
 from harness.errors import UsageError
 from harness.journal import FILE_NAME
-from harness.model import (
-    Allocation,
-    CallStats,
-    Companion,
-    Finding,
-    Frame,
-    Growth,
-    Level,
-    RunResult,
-    Sample,
-    Seen,
-    Site,
-)
+from harness.model import RunResult, Sample
 from harness.settings import as_tuples
+
+_CAST = dacite.Config(cast=[tuple])
 
 
 def load(path: Path) -> RunResult:
@@ -34,7 +27,7 @@ def load(path: Path) -> RunResult:
     records = _records(path)
     try:
         return _result(records, path)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (dacite.DaciteError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UsageError(f"{path}: not a run of this version: {type(error).__name__}: {error}") from None
 
 
@@ -82,64 +75,25 @@ def _result(records: list[dict[str, Any]], path: Path) -> RunResult:
     first = next((r for r in records if r.get("kind") == "run"), None)
     if first is None:
         raise KeyError("no record of a run's beginning")
-    samples = tuple(Sample(r["cycles"], 0.0, r["values"]) for r in records if r.get("kind") == "sample")
+    samples = tuple(dacite.from_dict(Sample, {"at_s": 0.0, **r}, _CAST) for r in records if r.get("kind") == "sample")
     failed = next((r["error"] for r in records if r.get("kind") == "failed"), "it was cut off")
-    return RunResult(
-        sut=first["settings"].get("name") or first["settings"]["sut"].split(" ")[0],
-        scenario=first["scenario"]["name"],
-        state="inconclusive",
-        calls=CallStats(samples[-1].cycles if samples else 0, samples[-1].cycles if samples else 0),
-        seconds=0.0,
-        growths=verdict.judge(samples),
-        findings=(),
-        samples=samples,
-        notes=(f"the run did not come to its end: {failed}",),
-        about=first.get("about", {}),
-        directory=str(path),
-    )
+    settings, made = first["settings"], samples[-1].cycles if samples else 0
+    found = {
+        "sut": settings.get("name") or settings["sut"].split(" ")[0],
+        "scenario": first["scenario"]["name"],
+        "state": "inconclusive",
+        "calls": {"made": made, "as_scripted": made},
+        "seconds": 0.0,
+        "growths": (),
+        "findings": (),
+        "samples": (),
+        "notes": (f"the run did not come to its end: {failed}",),
+        "about": first.get("about", {}),
+        "directory": str(path),
+    }
+    return replace(from_json(found), growths=verdict.judge(samples), samples=samples)
 
 
 def from_json(data: Mapping[str, Any]) -> RunResult:
-    """What `RunResult.to_json` gave. Raises KeyError, TypeError for something else."""
-    return RunResult(
-        sut=data["sut"],
-        scenario=data["scenario"],
-        state=data["state"],
-        calls=CallStats(**data["calls"]),
-        seconds=data["seconds"],
-        growths=tuple(Growth(**g) for g in data["growths"]),
-        findings=tuple(_finding(f) for f in data["findings"]),
-        samples=tuple(Sample(**s) for s in data.get("samples", ())),
-        levels=tuple(Level(**level) for level in data.get("levels", ())),
-        allowed=tuple((_finding(f), str(why)) for f, why in data.get("allowed", ())),
-        unmeasured=dict(data.get("unmeasured", {})),
-        notes=tuple(data.get("notes", ())),
-        directory=data.get("directory", ""),
-        allocations=tuple(
-            Allocation(**{**each, "stack": tuple(Frame(**f) for f in each["stack"])})
-            for each in data.get("allocations", ())
-        ),
-        beside=tuple(data.get("beside", ())),
-        seen=tuple(Seen(**each) for each in data.get("seen", ())),
-        faults=dict(data.get("faults", {})),
-        about=dict(data.get("about", {})),
-    )
-
-
-def _site(data: Mapping[str, Any]) -> Site:
-    return Site(**{**data, "context": tuple((int(n), str(text)) for n, text in data.get("context", ()))})
-
-
-def _finding(data: Mapping[str, Any]) -> Finding:
-    growth = data["growth"]
-    return Finding(
-        resource=data["resource"],
-        per_cycle=data["per_cycle"],
-        growth=Level(**growth) if "limit" in growth else Growth(**growth),
-        sites=tuple(_site(site) for site in data["sites"]),
-        companions=tuple(Companion(**companion) for companion in data["companions"]),
-        stack=tuple(Frame(**frame) for frame in data["stack"]),
-        detail=data.get("detail", ""),
-        kept_in=tuple(data.get("kept_in", ())),
-        types=tuple(data.get("types", ())),
-    )
+    """What `RunResult.to_json` gave. Raises DaciteError for something else; what a newer version adds is left out."""
+    return dacite.from_dict(RunResult, data, _CAST)

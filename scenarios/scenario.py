@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from fakes.audio import SAMPLE_RATE
 from fakes.faults import FaultError, Rule, parse_rule
@@ -71,7 +71,7 @@ class Scenario:
         self._check()
 
     def _check(self) -> None:
-        if not self.name or not self.name.replace("_", "").replace("-", "").isalnum():
+        if not isinstance(self.name, str) or not self.name.replace("_", "").replace("-", "").isalnum():
             raise ScenarioError(f"name: expected letters, digits, '-' and '_', found {self.name!r}")
         if not self.chat:
             raise ScenarioError(f"{self.name}: chat: expected at least one reply, found none")
@@ -84,6 +84,10 @@ class Scenario:
             where = f"{self.name}: step {number}"
             if not isinstance(step, Step):
                 raise ScenarioError(f"{where}: expected a step such as Say(...), found {step!r}")
+            for field in ("message", "transcript", "digits"):
+                text = getattr(step, field, "")
+                if not isinstance(text, str):
+                    raise ScenarioError(f"{where}: {type(step).__name__}.{field}: expected a string, found {text!r}")
             if isinstance(step, HangUp | Drop) and number < len(self.steps):
                 raise ScenarioError(f"{where}: {type(step).__name__} must be the last step")
             if isinstance(step, Press) and (not step.digits or set(step.digits) - set(_KEYS)):
@@ -91,12 +95,10 @@ class Scenario:
             if isinstance(step, Send | Press) and isinstance(step, Send) != (self.browser is not None):
                 whose = "a browser's call" if isinstance(step, Send) else "a telephone's"
                 raise ScenarioError(f"{where}: {type(step).__name__} is a step of {whose}")
-            if isinstance(step, Send) and not isinstance(step.message, str):
-                raise ScenarioError(f"{where}: Send.message: expected a string, found {step.message!r}")
             seconds = getattr(step, "seconds", None)
-            if seconds is None:
+            if seconds is None and (isinstance(step, Listen) or not hasattr(step, "seconds")):
                 continue
-            if not _is_number(seconds) or not 0 < seconds <= MOST_SECONDS:
+            if not (_is_number(seconds) and 0 < seconds <= MOST_SECONDS):
                 raise ScenarioError(
                     f"{where}: {type(step).__name__}.seconds: expected a number above 0 and "
                     f"up to {MOST_SECONDS:.0f}, found {seconds!r}"
@@ -187,7 +189,7 @@ class Scenario:
         return {"name": self.name, "steps": steps, "chat": chat, "faults": list(self.faults), **caller}
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -150,3 +150,18 @@ def test_fakes_that_cannot_come_up_say_why(leakline: Leakline, arguments: tuple[
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_secret_in_the_environment_is_in_no_file_of_the_run(leakline: Leakline, tmp_path: Path) -> None:
+    secret = "sk-live-0123456789abcdef"
+    bridge = Path(__file__).parents[1] / "suts" / "bridge.py"
+    done = leakline(
+        *("soak", "--sut", f"{sys.executable} {bridge} {{port}} none", "--url", "ws://127.0.0.1:{port}/"),
+        *("--cycles", "9", "--warmup", "1", "--env", f"MY_SECRET={secret}"),
+    )
+    assert done.returncode in (0, 3), done.stderr
+    assert secret not in done.stdout + done.stderr
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert any(file.name == "journal.jsonl" for file in files)
+    assert not [file for file in files if secret.encode() in file.read_bytes()]
+    assert any(b"MY_SECRET" in file.read_bytes() for file in files)
