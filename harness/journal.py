@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from harness.errors import UsageError
+from harness.errors import RunError, UsageError
 
 FILE_NAME = "journal.jsonl"
 
@@ -26,15 +27,22 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        if error is not None:
-            self.write("failed", error=f"{type(error).__name__}: {error}")
-        self._file.close()
+        with contextlib.suppress(RunError, OSError):  # a full disk has been told of
+            if error is not None:
+                self.write("failed", error=f"{type(error).__name__}: {error}")
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def write(self, kind: str, **fields: Any) -> None:
-        """Append one record: its kind, the time, and its fields."""
+        """Append one record: its kind, the time, and its fields. Raises RunError when the disk does not take it."""
         record = {"kind": kind, "at": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}
-        self._file.write(json.dumps(record, default=str) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(record, default=str) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise RunError(
+                f"{self._file.name}: cannot be written: {error.strerror}; what it has so far stays"
+            ) from None
 
 
 def new_run_directory(parent: Path, name: str) -> Path:

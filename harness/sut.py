@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import psutil
 
@@ -25,6 +25,8 @@ _LAST_BREATH_S = 0.5
 """For what a server has started and does not wait for, once it has ended itself."""
 _LAST_LINES = 5
 _MOST_PRINTED_BYTES = 8 * 1024 * 1024
+_MOST_LOG_BYTES, _KEPT_LOG_BYTES = 64 * 1024 * 1024, 8 * 1024 * 1024
+_TRIM_EVERY_S = 0.5
 
 
 def parse_command(command: str) -> tuple[str, ...]:
@@ -61,6 +63,7 @@ class Sut:
         self._environment = dict(environment)
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
+        self._trimmer: asyncio.Task[None] | None = None
         self._started_again = asyncio.Event()
         self._started_again.set()
         self.restarts = 0
@@ -69,11 +72,13 @@ class Sut:
         """Processes that were still there when it should have ended by SIGTERM: itself, or what it had started."""
 
     async def __aenter__(self) -> Self:
-        await self._start("wb")
+        self._log.write_bytes(b"")
+        await self._start()
+        self._trimmer = asyncio.create_task(self._trim())
         return self
 
-    async def _start(self, mode: Literal["wb", "ab"]) -> None:
-        with self._log.open(mode) as output:
+    async def _start(self) -> None:
+        with self._log.open("ab") as output:  # appended to, so that it can be cut meanwhile
             try:
                 self._process = await asyncio.create_subprocess_exec(
                     *self._command,
@@ -95,14 +100,32 @@ class Sut:
         try:
             await self.stop()
             self.restarts += 1
-            await self._start("ab")
+            await self._start()
         finally:
             self._started_again.set()
 
     async def __aexit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
     ) -> None:
+        if self._trimmer is not None:
+            self._trimmer.cancel()
         await self.stop()
+
+    async def _trim(self) -> None:
+        """Keep the log to some size: a server may print for days."""
+        while True:
+            await asyncio.sleep(_TRIM_EVERY_S)
+            with contextlib.suppress(OSError):
+                if self._log.stat().st_size > _MOST_LOG_BYTES:
+                    newest = self._tail(_KEPT_LOG_BYTES)
+                    with self._log.open("r+b") as log:
+                        log.truncate(0)
+                        log.write(b"[leakline: what was printed before has been cut]\n" + newest)
+
+    def _tail(self, size: int) -> bytes:
+        with self._log.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - size))
+            return log.read()
 
     @property
     def pid(self) -> int:
@@ -145,16 +168,14 @@ class Sut:
     def printed(self) -> str:
         """The newest of what it printed, at most some megabytes."""
         try:
-            with self._log.open("rb") as log:
-                log.seek(max(0, log.seek(0, os.SEEK_END) - _MOST_PRINTED_BYTES))
-                return log.read().decode("utf-8", "replace")
+            return self._tail(_MOST_PRINTED_BYTES).decode("utf-8", "replace")
         except OSError:
             return ""
 
     def last_lines(self) -> list[str]:
         """The last lines of what it printed, as printable text."""
         try:
-            text = self._log.read_bytes()[-4000:].decode("utf-8", "replace")
+            text = self._tail(4000).decode("utf-8", "replace")
         except OSError:
             return []
         lines = ["".join(c if c.isprintable() else " " for c in line).strip() for line in text.splitlines()]

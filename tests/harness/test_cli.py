@@ -1,3 +1,4 @@
+import json
 import signal
 import subprocess
 import sys
@@ -165,3 +166,23 @@ def test_a_secret_in_the_environment_is_in_no_file_of_the_run(leakline: Leakline
     assert any(file.name == "journal.jsonl" for file in files)
     assert not [file for file in files if secret.encode() in file.read_bytes()]
     assert any(b"MY_SECRET" in file.read_bytes() for file in files)
+
+
+def test_a_full_disk_ends_the_run_with_its_reason_and_keeps_what_was_written(tmp_path: Path) -> None:
+    bridge = Path(__file__).parents[1] / "suts" / "bridge.py"
+    soak = [sys.executable, "-m", "harness.cli", "soak", "--sut", f"{sys.executable} {bridge} {{port}} none"]
+    soak += ["--url", "ws://127.0.0.1:{port}/", "--cycles", "200", "--warmup", "1"]
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -f 12; exec "$@"', "bash", *soak],  # files of 12 KiB at the most
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    assert "journal.jsonl: cannot be written: File too large; what it has so far stays" in done.stderr
+    assert "Traceback" not in done.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    kinds = [json.loads(line)["kind"] for line in (run / "journal.jsonl").read_text().splitlines()[:-1]]
+    assert "sample" in kinds

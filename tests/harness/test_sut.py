@@ -127,3 +127,25 @@ def test_a_server_that_is_deaf_to_sigterm_outlives_it(tmp_path: Path) -> None:
             assert server.outlived == 1
 
     asyncio.run(run())
+
+
+def test_what_a_server_prints_without_end_does_not_fill_the_disk(tmp_path: Path) -> None:
+    shouts = (
+        "import sys, time\n"
+        "for _ in range(300):\n"
+        "    sys.stdout.buffer.write((b'x' * 1023 + b'\\n') * 1024)\n"
+        "print('the end', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+
+    async def run() -> None:
+        async with sut(tmp_path, PYTHON, "-c", shouts) as server:
+            deadline = time.monotonic() + 30
+            while server.last_lines()[-1:] != ["the end"]:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.1)
+            await asyncio.sleep(1.2)
+            assert (tmp_path / "sut.log").stat().st_size <= 65 * 1024 * 1024
+            assert server.last_lines()[-1] == "the end"
+
+    asyncio.run(run())

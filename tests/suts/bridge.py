@@ -117,16 +117,16 @@ async def handle(caller: ServerConnection) -> None:
             listener.cancel()
 
 
-def outlive() -> None:
+async def outlive() -> None:
     """Leave behind what the command line names, of a kind that shows when the server is stopped."""
     if LEAK == "orphan":
-        subprocess.Popen(["sleep", "600"])
+        await asyncio.create_subprocess_exec("sleep", "600")
     elif LEAK == "pid_file":
-        tempfile.NamedTemporaryFile(prefix="bridge-", delete=False).close()
+        os.close(tempfile.mkstemp(prefix="bridge-")[0])
 
 
 async def main() -> None:
-    outlive()
+    await outlive()
     async with serve(handle, "127.0.0.1", int(sys.argv[1])):
         await asyncio.get_running_loop().create_future()
 
