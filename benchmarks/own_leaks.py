@@ -48,7 +48,7 @@ def main() -> None:
             url="ws://127.0.0.1:{port}/",
             scenario="voicemail",
             cycles=cycles,
-            warmup=560,  # the ledger keeps the last thousand connections, two a call
+            warmup=1100,  # the fake model's caches of frames, 1,024, one a call, and the ledger are full then
             runs=runs,
         )
         result = asyncio.run(soak(settings, own))

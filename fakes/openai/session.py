@@ -87,7 +87,7 @@ def parse_event(message: str | bytes) -> dict[str, Any]:
     return event
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _frame(audio: str) -> bytes:
     """The bytes of a short piece of audio; kept, since a scripted caller says the same frames in every call."""
     return binascii.a2b_base64(audio, strict_mode=True)

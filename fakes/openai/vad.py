@@ -46,7 +46,7 @@ def _power(samples: Pcm) -> float:
     return float(np.dot(wide, wide)) / len(wide)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _loudness_of(window: bytes, fmt: AudioFormat) -> float:
     """Loudness of one window on the wire; kept, since a scripted caller says the same frames in every call."""
     return loudness(decode(window, fmt))
