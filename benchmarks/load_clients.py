@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine
 from typing import Any
 
 FRAME_S = 0.02
@@ -86,17 +86,8 @@ def with_websockets(calls: int, url: str) -> None:
     message = frame()
 
     async def call() -> None:
-        import asyncio
-
         async with connect(url, compression=None) as socket:
-
-            async def hear() -> None:
-                async for _ in socket:
-                    pass
-
-            heard = asyncio.create_task(hear())
-            await _every_frame(lambda: socket.send(message))
-            await heard
+            await _talk(socket, lambda: socket.send(message))
 
     _all_at_once(call, calls)
 
@@ -109,21 +100,25 @@ def with_aiohttp(calls: int, url: str) -> None:
     sessions: list[aiohttp.ClientSession] = []
 
     async def call() -> None:
-        import asyncio
-
         if not sessions:
             sessions.append(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
         async with sessions[0].ws_connect(url) as socket:
-
-            async def hear() -> None:
-                async for _ in socket:
-                    pass
-
-            heard = asyncio.create_task(hear())
-            await _every_frame(lambda: socket.send_str(message))
-            await heard
+            await _talk(socket, lambda: socket.send_str(message))
 
     _all_at_once(call, calls)
+
+
+async def _talk(socket: AsyncIterable[object], send: Callable[[], Awaitable[None]]) -> None:
+    """Send a frame when it is due, and read what comes meanwhile."""
+    import asyncio
+
+    async def hear() -> None:
+        async for _ in socket:
+            pass
+
+    heard = asyncio.create_task(hear())
+    await _every_frame(send)
+    await heard
 
 
 async def _every_frame(send: Callable[[], Awaitable[None]]) -> None:

@@ -163,7 +163,7 @@ def growth(
         return result("clean", f"too noisy to see a leak of less than {amount(resource, high)} a call")
     # A cache that has filled, or a swing that has turned, is flat at the end, however steep the whole is.
     late_slope, _, late_high = theil_sen(cycles[number // 2 :], values[number // 2 :])
-    if _goes_on(cycles, values, slope, floor, is_last=look == LAST_LOOK):
+    if _goes_on(cycles, values, slope, late_slope, floor, is_last=look == LAST_LOOK):
         spread = float(np.std((values - slope * cycles)[_STARTS:]))
         least = (STANDS_OUT_EARLY if more_to_come else STANDS_OUT) * spread
         if low <= floor or slope * calls < least:
@@ -179,17 +179,17 @@ def growth(
     return result("inconclusive", "its growth fades; more calls would tell if it stops")
 
 
-def _goes_on(cycles: Floats, values: Floats, slope: float, floor: float, *, is_last: bool) -> bool:
-    """Whether the last two thirds grow too, and neither the second half nor the last third deny it."""
+def _goes_on(cycles: Floats, values: Floats, slope: float, late_slope: float, floor: float, *, is_last: bool) -> bool:
+    """Whether the last two thirds grow too, and neither the second half (`late_slope`) nor the last third deny it."""
     number = len(values)
-    later, half, last = slice(number // 3, None), slice(number // 2, None), slice(-max(3, number // 3), None)
+    later, last = slice(number // 3, None), slice(-max(3, number // 3), None)
     part, chance = (PART_LAST, GOES_ON_LAST) if is_last else (PART, GOES_ON)
     if theil_sen(cycles[later], values[later])[0] < max(floor, part * slope) or mann_kendall(values[later]) >= chance:
         return False
     last_slope, _, last_high = theil_sen(cycles[last], values[last])
     if is_last:
         return last_high >= PART * slope
-    return min(theil_sen(cycles[half], values[half])[0], last_slope) >= PART * slope
+    return min(late_slope, last_slope) >= PART * slope
 
 
 def theil_sen(x: Floats, y: Floats) -> tuple[float, float, float]:

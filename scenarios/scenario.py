@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeGuard
 
 from fakes.audio import SAMPLE_RATE
@@ -158,17 +158,8 @@ class Scenario:
     def stretched(self, times: float) -> Scenario:
         """The same with all that the caller says, and each pause, `times` as long. Raises ScenarioError."""
         steps = [replace(s, seconds=times * s.seconds) if isinstance(s, Say | Pause) else s for s in self.steps]
-        return Scenario(
-            self.name,
-            *steps,
-            chat=self.chat,
-            faults=self.faults,
-            about=self.about,
-            network=self.network,
-            browser=self.browser,
-            refusable=self.refusable,
-            restart_after_s=self.restart_after_s,
-        )
+        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "steps")}
+        return Scenario(self.name, *steps, **rest)
 
     def to_json(self) -> dict[str, Any]:
         """The scenario as plain data."""

@@ -15,7 +15,7 @@ from fakes.faults.point import Moment
 _MOMENTS: tuple[Moment, ...] = get_args(Moment)
 
 CALLER_ENDPOINTS = frozenset({"webhook", "status-callback", "media-stream", "browser"})
-"""What Twilio opens itself: there it is the caller that fails."""
+"""What Twilio, or a browser, opens itself: there it is the caller that fails."""
 
 
 class FaultError(ValueError):

@@ -15,7 +15,7 @@ import pytest
 
 from harness import scratch
 from harness.journal import FILE_NAME
-from harness.reaper import Reaper, members
+from harness.reaper import Reaper, is_running, members
 from harness.sut import Sut
 
 STUBBORN = (
@@ -125,7 +125,7 @@ def test_a_soak_that_is_killed_leaves_its_journal_and_nothing_else(tmp_path: Pat
     started = psutil.Process(soak.pid).children(recursive=True)
     soak.send_signal(signal_)
     soak.wait(20)
-    assert until(lambda: not any(_runs(process) for process in started)), f"killed after {moment_s:.2f} s"
+    assert until(lambda: not any(map(is_running, started))), f"killed after {moment_s:.2f} s"
     made = set(Path(scratch.path("x")).parent.glob(f"leakline-*-{soak.pid}-*")) - folders
     assert until(lambda: not any(path.exists() for path in made))
     (run,) = (tmp_path / "runs").iterdir()
@@ -149,10 +149,3 @@ def test_a_soak_that_is_killed_leaves_its_journal_and_nothing_else(tmp_path: Pat
     assert again.returncode == 1, again.stdout + again.stderr
     assert again.stdout.startswith(f"takes up {run}, which came to")
     assert "LEAKING   timers       +1.00 a call" in again.stdout
-
-
-def _runs(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
