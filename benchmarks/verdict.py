@@ -1,8 +1,8 @@
 """Error rates of the verdict on simulated runs: `python benchmarks/verdict.py [--traces N]`.
 
-Clean traces of six kinds of noise, at the amplitude that each counter has on the sound restaurant and at three times
-that; then leaks of several sizes under all of these. For each: how often the verdict is leaking and inconclusive,
-with the upper 95 % bound of false alarms. The same traces through three simpler rules, for comparison: before and
+Clean traces of seven kinds of noise, at the amplitude that each counter has on the sound restaurant and at three
+times that; then leaks of several sizes under all of these. For each: how often the verdict is leaking and
+inconclusive, with the upper 95 % bound of false alarms. The same traces through three simpler rules, for comparison:
 after, psleak's (it grew in each of the last rounds) and CPython refleak's (it grew in each of three rounds).
 """
 
@@ -86,6 +86,11 @@ def drift(random: np.random.Generator, cycles: Floats, size: float) -> Floats:
     return np.asarray(math.sqrt(2) * size * swing + white(random, cycles, size / 10))
 
 
+def drops(random: np.random.Generator, cycles: Floats, size: float) -> Floats:
+    """A line, but for one sample in ten: a pool had let its connections go."""
+    return np.asarray(-size / 0.3 * (random.random(len(cycles)) < 0.1))
+
+
 NOISES: Mapping[str, Noise] = {
     "white": white,
     "sawtooth": sawtooth,
@@ -93,6 +98,7 @@ NOISES: Mapping[str, Noise] = {
     "cache": cache,
     "steps": steps,
     "drift": drift,
+    "drops": drops,
 }
 
 

@@ -65,6 +65,14 @@ while there is more to come."""
 _STARTS = 2
 """Samples at the start that are not asked for that: often what the first batch leaves lies off any line."""
 
+_NEIGHBOURS, _FAR = 2, 5.0
+"""A sample that lies so many standard deviations (as the median deviation tells them) from the median of itself and
+its neighbours on both sides stands alone, and is not asked for that either: a pool may have let its connections go
+just then. Hampel's identifier (Davies and Gather 1993, "The identification of multiple outliers")."""
+
+_MAD = 1 / NormalDist().inv_cdf(0.75)
+"""Standard deviation of normal noise, in median absolute deviations."""
+
 SURE = 8.0
 """Growth in all from which a counter on a line is a leak at the first look."""
 
@@ -164,7 +172,7 @@ def growth(
     # A cache that has filled, or a swing that has turned, is flat at the end, however steep the whole is.
     late_slope, _, late_high = theil_sen(cycles[number // 2 :], values[number // 2 :])
     if _goes_on(cycles, values, slope, late_slope, floor, is_last=look == LAST_LOOK):
-        spread = float(np.std((values - slope * cycles)[_STARTS:]))
+        spread = _spread(values - slope * cycles)
         least = (STANDS_OUT_EARLY if more_to_come else STANDS_OUT) * spread
         if low <= floor or slope * calls < least:
             return result("inconclusive", "it grows, and more calls are needed to tell from noise")
@@ -190,6 +198,14 @@ def _goes_on(cycles: Floats, values: Floats, slope: float, late_slope: float, fl
     if is_last:
         return last_high >= PART * slope
     return min(late_slope, last_slope) >= PART * slope
+
+
+def _spread(residuals: Floats) -> float:
+    """Their standard deviation, without the start and without what stands alone."""
+    asked = residuals[_STARTS:]
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(asked, _NEIGHBOURS, "edge"), 2 * _NEIGHBOURS + 1)
+    off = np.abs(asked - np.median(windows, axis=1))
+    return float(np.std(asked[off <= _FAR * _MAD * np.median(off)]))
 
 
 def theil_sen(x: Floats, y: Floats) -> tuple[float, float, float]:
