@@ -55,8 +55,9 @@ class Checks:
         before = process.wakeups(self._sut)
         await self._calls.alive(asyncio.sleep(_IDLE_S))
         after = process.wakeups(self._sut)
-        if before is not None and after is not None:
-            found.append(levels.wakeups(max(0.0, after - before), _IDLE_S))
+        woke = [after[pid] - before[pid] for pid in before.keys() & after.keys()]
+        if woke:  # each process has a loop of its own: the busiest is judged
+            found.append(levels.wakeups(max(woke), _IDLE_S))
         if self._faults.has_struck:
             told = levels.lines_of_trouble(self._sut.printed())
             found.append(levels.silent_errors(self._failed_for_good(), told))

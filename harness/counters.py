@@ -39,12 +39,15 @@ class Counters:
         restarts: bool = False,
     ) -> None:
         self._restarts = restarts
+        self._each: dict[int, dict[Resource, float]] = {}
         self._sut = sut
         self._agents = agents
         self._ledger = ledger
         self._calls = calls
         self._gauges = gauges
         self._temp = temp
+        self.processes: dict[str, dict[Resource, float]] = {}
+        """Of a server of several processes, what each of them had at the last reading: {pid: {resource: number}}."""
 
     async def quiet(self) -> dict[Resource, float]:
         """The counters once they are still: no request unanswered, and a moment later nothing has moved."""
@@ -53,11 +56,17 @@ class Counters:
         while True:
             while self._is_under_way(time.monotonic() - began):
                 await self._calls.alive(asyncio.sleep(_PAUSE_S))
+            before = await self._calls.alive(self._peek())
+            if not await self._is_still(before) and time.monotonic() < deadline:
+                continue  # a collection costs the server a hundred times as much as a glance
             values = await self.read()
-            await asyncio.sleep(_PAUSE_S)
-            later = await self._calls.alive(self._peek())
-            if all(values.get(name) == value for name, value in later.items()) or time.monotonic() > deadline:
+            if await self._is_still(values) or time.monotonic() > deadline:
                 return values
+
+    async def _is_still(self, values: dict[Resource, float]) -> bool:
+        await asyncio.sleep(_PAUSE_S)
+        later = await self._calls.alive(self._peek())
+        return all(values.get(name) == value for name, value in later.items())
 
     def _is_under_way(self, waited_s: float) -> bool:
         """Whether the model still owes an answer: a quick caller has gone before the server's handshake is done."""
@@ -76,7 +85,12 @@ class Counters:
 
     async def _read(self) -> dict[Resource, float]:
         counted = await self._agents.sample()  # first: its collection may close what garbage held open
-        return self._of_interest({**counted, **self._seen_from_outside(), **await self._gauges.read()})
+        seen = self._seen_from_outside()
+        self.processes = {}
+        if len(self._each) > 1 and not self._restarts:
+            own = self._agents.each
+            self.processes = {str(pid): {**own.get(pid, {}), **values} for pid, values in self._each.items()}
+        return self._of_interest({**counted, **seen, **await self._gauges.read()})
 
     async def _peek(self) -> dict[Resource, float]:
         counted = await self._agents.peek()
@@ -87,8 +101,9 @@ class Counters:
         return {name: values[name] for name in _OUTLIVES} if self._restarts else values
 
     def _seen_from_outside(self) -> dict[Resource, float]:
+        totals, self._each = process.read(self._sut)
         return {
-            **process.read(self._sut),
+            **totals,
             "connections": float(len(self._ledger.still_open("realtime"))),
             "temp_files": float(len(self._temp)),
         }

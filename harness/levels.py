@@ -12,7 +12,7 @@ from harness.model import Level
 from harness.words import amount
 
 MOST_WAKEUPS = 1_800.0
-"""Wake-ups a minute of an idle server. A server's own loop may wake ten times a second (uvicorn does)."""
+"""Wake-ups a minute of an idle server's process. A server's own loop may wake ten times a second (uvicorn does)."""
 
 STRETCH = 8
 """How many times as long the long call is."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from harness.resources import BYTES, MEMORY, RESOURCES, Resource
-from harness.words import amount, printable
+from harness.words import amount, printable, total
 
 __all__ = [
     "BYTES",
@@ -20,6 +20,7 @@ __all__ = [
     "FrameKind",
     "Growth",
     "How",
+    "InProcess",
     "Level",
     "Resource",
     "RunResult",
@@ -69,6 +70,8 @@ class Sample:
     at_s: float
     """Seconds since the run began."""
     values: Mapping[Resource, float]
+    processes: Mapping[str, Mapping[Resource, float]] = field(default_factory=dict)
+    """Of a server of several processes, what each of them has of it: {pid: {resource: number}}."""
 
 
 State = Literal["clean", "leaking", "inconclusive"]
@@ -136,6 +139,14 @@ class Companion:
 
 
 @dataclass(frozen=True, slots=True)
+class InProcess:
+    """How much a resource grew in all in one process of several."""
+
+    pid: int
+    grown: float
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """A resource whose growth is real, and the place that makes it."""
 
@@ -152,11 +163,21 @@ class Finding:
     """Containers that grew with it, each as a person would name it, with its growth."""
     types: tuple[str, ...] = ()
     """Classes of the objects that stay, each with how many a call."""
+    processes: tuple[InProcess, ...] = ()
+    """Where the server has several processes: which of them it grew in, the most first."""
 
     @property
     def site(self) -> Site | None:
         """The line to look at first."""
         return self.sites[0] if self.sites else None
+
+    @property
+    def by_process(self) -> str:
+        """Which of several processes it grew in, in words; empty where there is one."""
+        if not self.processes:
+            return ""
+        parts = ", ".join(f"{total(self.resource, each.grown)} in {each.pid}" for each in self.processes)
+        return f"of {len(self.processes)} processes: {parts}"
 
     @property
     def measure(self) -> str:

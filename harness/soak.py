@@ -17,6 +17,7 @@ from harness.lines import Lines
 from harness.model import Finding, Growth, Level, Resource, RunResult, Sample, State
 from harness.observer import Observer, Silent
 from harness.probes.descriptors import grown
+from harness.processes import by_process
 from harness.settings import SoakSettings
 from harness.stage import Stage, on_stage
 from scenarios.scenario import Scenario
@@ -94,7 +95,7 @@ class _Run:
         levels = await self._checks.judge(peak=settings.peak)
         self._journal.write("levels", levels=[asdict(level) for level in levels])
         more = grown(self._first_kinds, self._counters.kinds(), self._samples[-1].cycles)
-        found = await self._lines.find(growths, more)
+        found = by_process(await self._lines.find(growths, more), self._samples)
         return self._result(growths, levels, (*found, *await self._explain(levels)))
 
     def _judge(self, look: int, *, more_to_come: bool = False) -> tuple[Growth, ...]:
@@ -120,9 +121,10 @@ class _Run:
 
     async def _sample_after(self, cycles: int) -> None:
         values = await self._counters.quiet()
-        sample = Sample(cycles, round(time.monotonic() - self._began, 3), values)
+        processes = self._counters.processes
+        sample = Sample(cycles, round(time.monotonic() - self._began, 3), values, processes)
         self._samples.append(sample)
-        self._journal.write("sample", cycles=cycles, values=values)
+        self._journal.write("sample", cycles=cycles, values=values, **({"processes": processes} if processes else {}))
         self._observer.sample(sample)
         if not self._suspected and len(self._samples) >= verdict.MIN_SAMPLES:
             newest = verdict.judge(self._samples[-_SUSPECT_SAMPLES:], self._floors(), look=verdict.FIRST_LOOK)

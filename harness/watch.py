@@ -160,7 +160,7 @@ class Watch:
         if self._agents.present:
             values |= await self._agents.sample()
             notes += self._agents.problems
-        values |= process.read(self._sut)
+        values |= process.read(self._sut)[0]
         changes = self._alerts.observe(self._reading(values))
         for resource, value in values.items():
             self._held.labels(resource=resource).set(value)

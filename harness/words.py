@@ -20,6 +20,11 @@ def amount(resource: Resource, value: float, *, sign: bool = False) -> str:
     return f"{size:{plus}.0f} {unit}" if unit == "B" else f"{size:{plus}.1f} {unit}"
 
 
+def total(resource: Resource, value: float) -> str:
+    """What something grew by in all: `+24`, or `+3.1 KiB`."""
+    return amount(resource, value, sign=True) if resource in BYTES else f"{value:+.0f}"
+
+
 def printable(text: str, most: int = 200) -> str:
     """`text` from a server made safe to show: control characters out, and no longer than `most`."""
     clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -177,6 +177,8 @@ def _show_finding(console: Console, finding: Finding) -> None:
         _row(console, "", "", "", str(companion))
     if finding.detail and finding.site is not None:
         _row(console, "", "", "", printable(finding.detail))
+    if finding.processes:
+        _row(console, "", "", "", finding.by_process)
     for kept in finding.kept_in:
         _row(console, "", "", "", f"kept in {printable(kept)}")
     if finding.types:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -19,7 +20,7 @@ from typing import Any, Literal, Self
 
 from harness import scratch
 from harness.agents import ADDRESS_VARIABLE, CODE_VARIABLE, LEND_VARIABLE, NODE_AGENT, PYTHON_AGENT_DIR
-from harness.model import Frame, Resource
+from harness.model import Frame, FrameKind, Resource
 from harness.probes import v8
 from harness.survey import OFTEN, Caught, Keeper, SiteCount, Survey
 
@@ -86,6 +87,7 @@ class Agents:
         """What went wrong, for the report."""
         self._lines: dict[int, _Line] = {}
         self._crowded: tuple[Crowd, ...] = ()
+        self._each: dict[int, dict[Resource, float]] = {}
         # Not in the run's folder: a Unix socket's path may have 107 bytes at the most.
         self._directory = scratch.path("agent")
         self._server: asyncio.Server | None = None
@@ -174,6 +176,11 @@ class Agents:
         """Events that had more listeners than their emitter allows at the last sample."""
         return self._crowded
 
+    @property
+    def each(self) -> Mapping[int, Mapping[Resource, float]]:
+        """{pid: its own counters}, at the last sample."""
+        return self._each
+
     async def _counts(self, command: str) -> dict[Resource, float]:
         answers = await self._ask_all(command)
         totals: dict[Resource, float] = {}
@@ -182,6 +189,7 @@ class Agents:
             self._crowded = tuple(
                 Crowd(str(r["emitter"]), str(r["event"]), int(r["count"]), int(r["most"])) for r in rows
             )
+            self._each = {line.pid: answer["resources"] for line, answer in answers}
         for resource in {name for names in COUNTED.values() for name in names}:
             values = [a["resources"].get(resource) for line, a in answers if resource in COUNTED[line.language]]
             if values and all(isinstance(value, int | float) for value in values):
@@ -208,7 +216,9 @@ class Agents:
     async def survey(self, cycles: int, of: Language | None = None) -> Survey:
         """What was made since `watch` and lives: `cycles` is the number of calls made in between."""
         answers = []
-        for line, answer in await self._ask_all("sites", of=of):
+        # The calls may have gone to any process of several.
+        least = max(1, math.floor(OFTEN * cycles)) if len(self._lines) == 1 else 1
+        for line, answer in await self._ask_all("sites", of=of, least=least):
             answers.append(await self._with_snapshots(line, answer) if line.language == "Node" else answer)
         return survey_of(answers, cycles)
 
@@ -287,11 +297,20 @@ class Agents:
         return result
 
 
+def _together(rows: Iterable[SiteCount]) -> tuple[SiteCount, ...]:
+    """`rows` with those of one place as one: each process of a server has its own."""
+    counts: dict[tuple[Frame, ...], tuple[int, int]] = {}
+    for row in rows:
+        count, size_bytes = counts.get(row.stack, (0, 0))
+        counts[row.stack] = (count + row.count, size_bytes + row.size_bytes)
+    return tuple(SiteCount(stack, *numbers) for stack, numbers in counts.items())
+
+
 def survey_of(answers: Iterable[dict[str, Any]], cycles: int) -> Survey:
     """What the agents' answers to `sites` say together of `cycles` calls."""
     made: dict[Resource, list[SiteCount]] = {}
     heap: list[SiteCount] = []
-    keepers: list[Keeper] = []
+    kept: Counter[tuple[str, FrameKind]] = Counter()
     woke: list[SiteCount] = []
     types: Counter[str] = Counter()
     for answer in answers:
@@ -301,14 +320,14 @@ def survey_of(answers: Iterable[dict[str, Any]], cycles: int) -> Survey:
         heap += [_site_count(row, "bytes") for row in answer["heap"]]
         woke += [_site_count(row, "held_bytes") for row in answer.get("woke", [])]
         types.update({str(row["type"]): int(row["count"]) for row in answer.get("types", [])})
-        grown = answer.get("containers", [])
-        keepers += [Keeper(str(k["owner"]), int(k["grown"]) / cycles, k["code"]) for k in grown]
+        for row in answer.get("containers", []):
+            kept[str(row["owner"]), row["code"]] += int(row["grown"])
     return Survey(
         cycles,
-        {name: tuple(rows) for name, rows in made.items()},
-        tuple(heap),
-        tuple(keepers),
-        tuple(woke),
+        {name: _together(rows) for name, rows in made.items()},
+        _together(heap),
+        tuple(Keeper(owner, number / cycles, code) for (owner, code), number in kept.items()),
+        _together(woke),
         {name: number / cycles for name, number in types.most_common() if number >= OFTEN * cycles},
     )
 

@@ -13,35 +13,38 @@ from harness.sut import Sut
 _PROC = Path("/proc")
 
 
-def read(sut: Sut) -> dict[Resource, float]:
-    """rss (bytes), threads, fds and sockets, summed over the SUT's processes; how many of these there are.
+_COUNTED: tuple[Resource, ...] = ("rss", "threads", "fds", "sockets")
+
+
+def read(sut: Sut) -> tuple[dict[Resource, float], dict[int, dict[Resource, float]]]:
+    """(rss in bytes, threads, fds, sockets of all the SUT's processes, and how many of these it has; {pid: its own}).
 
     `children` counts those too that have ended and were never waited for.
     """
-    totals: dict[Resource, float] = {"rss": 0.0, "threads": 0.0, "fds": 0.0, "sockets": 0.0}
     family = sut.family(ended=True)
-    totals["children"] = float(len(family) - 1 + sut.outlived)
+    each: dict[int, dict[Resource, float]] = {}
     for process in family:
         with contextlib.suppress(psutil.Error, OSError):
             if process.status() == psutil.STATUS_ZOMBIE:
                 continue  # it holds nothing but its place
             with process.oneshot():
                 memory, threads = process.memory_info().rss, process.num_threads()
-            fds, sockets = _descriptors(process)
-            totals["rss"] += memory
-            totals["threads"] += threads
-            totals["fds"] += fds
-            totals["sockets"] += sockets
-    return totals
+            numbers = (memory, threads, *_descriptors(process))
+            each[process.pid] = dict(zip(_COUNTED, map(float, numbers), strict=True))
+    totals: dict[Resource, float] = {name: sum(own[name] for own in each.values()) for name in _COUNTED}
+    totals["children"] = float(len(family) - 1 + sut.outlived)
+    return totals, each
 
 
-def wakeups(sut: Sut) -> float | None:
-    """How often the SUT's threads have woken from waiting, ever; None where that is not counted (not Linux)."""
-    total = 0
-    for process in sut.family():
-        for status in (_PROC / str(process.pid) / "task").glob("*/status"):
-            total += _status_number(status, "voluntary_ctxt_switches")
-    return float(total) if _PROC.is_dir() else None
+def wakeups(sut: Sut) -> dict[int, int]:
+    """{pid: how often its threads have woken from waiting, ever}; empty where that is not counted (not Linux)."""
+    return {
+        process.pid: sum(
+            _status_number(status, "voluntary_ctxt_switches")
+            for status in (_PROC / str(process.pid) / "task").glob("*/status")
+        )
+        for process in (sut.family() if _PROC.is_dir() else ())
+    }
 
 
 def forget_peak(sut: Sut) -> bool:

@@ -52,9 +52,7 @@ class Commands:
         server ten times slower (CPython decodes a line table for every frame), so it is for a few slow calls.
         `native` has memray note what C code allocates too; it writes to `folder`. Raises ImportError without memray.
         """
-        if self._own_trace:
-            tracemalloc.stop()
-            self._own_trace = False
+        self._stop_trace()
         census.settle()
         if native:
             from leakline_agent.native import NativeTrace
@@ -72,8 +70,11 @@ class Commands:
         self._recorder.install()
         return {}
 
-    def sites(self):
-        """What was made since `watch` and still lives, by the place that made it; ends the watch."""
+    def sites(self, least=1):
+        """What was made since `watch` and still lives, by the place that made it; ends the watch.
+
+        Containers that grew by less than `least` are left out: to name one walks the whole heap.
+        """
         if self._native is not None:
             native, self._native = self._native, None
             census.settle()
@@ -83,11 +84,14 @@ class Commands:
             raise RuntimeError("'sites' was asked for without 'watch'")
         recorder.uninstall()
         census.settle()
-        young = {id(thing) for thing in gc.get_objects()} if self._froze else set()
+        fresh = gc.get_objects()
+        young = {id(thing) for thing in fresh} if self._froze else set()
         self._thaw()
-        survey = holders.survey(recorder, young)
+        held = holders.Held(recorder, fresh, young)
+        self._stop_trace()  # what is counted from here on makes objects: noting their stacks took most of the time
+        survey = holders.survey(recorder, held)
         sizes, self._sizes = self._sizes, {}
-        return {**survey, "containers": keepers.grown(sizes, young) if sizes else []}
+        return {**survey, "containers": keepers.grown(sizes, young, least) if sizes else []}
 
     def watch_errors(self):
         """Begin to note where exceptions are caught."""
@@ -114,10 +118,13 @@ class Commands:
         if self._recorder is not None:
             self._recorder.uninstall()
             self._recorder = None
+        self._stop_trace()
+        self._thaw()
+
+    def _stop_trace(self):
         if self._own_trace:
             tracemalloc.stop()
             self._own_trace = False
-        self._thaw()
 
     def _thaw(self):
         if self._froze:

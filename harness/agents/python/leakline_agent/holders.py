@@ -28,42 +28,63 @@ _MOST_VISITED = 2_000_000
 _ORDER = ("tasks", "threads", "timers", "listeners", "sockets", "fds", "async_generators")
 
 
-def survey(recorder, young):
-    """Survivors as JSON; `young` are the identities of the collector's objects made during the watch.
+class Held:
+    """What lives of what was made, and the memory that it holds: all that must be asked while memory is traced.
+
+    `fresh` are the collector's objects made during the watch (or all, where that cannot be told), `young` their
+    identities (or none).
+    """
+
+    def __init__(self, recorder, fresh, young):
+        self.fresh = fresh
+        self.young = young
+        self.snapshot = tracemalloc.take_snapshot() if tracemalloc.is_tracing() else None
+        self.taken = {}
+        """{allocation stack: [count, bytes]} of what is held."""
+        alive = _alive(recorder, fresh)
+        self.groups = {name: _by_site(recorder.made[name], things) for name, things in alive.items()}
+        self.groups["tasks"] = _by_waiting(self.groups["tasks"])
+        self.groups["fds"] = _open_files(recorder, fresh) if young else {}
+        self.groups["async_generators"] = _suspended_generators(young)
+        self.sizes = {}
+        """{resource: {stack: bytes}}."""
+        claimed = set()
+        for name in _ORDER:
+            self.sizes[name] = {
+                stack: _held_bytes(things, young, claimed, self.taken) if self.snapshot is not None else 0
+                for stack, things in self.groups[name].items()
+            }
+
+
+def survey(recorder, held):
+    """Survivors as JSON.
 
     {"resources": {name: [row]}, "heap": [{"count", "bytes", "stack"}]}, where a row is
     {"count", "stack", "held_bytes"} and a stack is as `frames.describe` gives it.
     """
-    snapshot = tracemalloc.take_snapshot() if tracemalloc.is_tracing() else None
-    groups = {name: _by_site(recorder.made[name], things) for name, things in _alive(recorder).items()}
-    groups["tasks"] = _by_waiting(groups["tasks"])
-    groups["fds"] = _open_files(recorder, young)
-    groups["async_generators"] = _suspended_generators(young)
-    claimed, taken = set(), {}
     resources = {}
     for name in _ORDER:
         rows = []
-        for stack, things in groups[name].items():
-            held = _held_bytes(things, young, claimed, taken) if snapshot is not None else 0
+        for stack, things in held.groups[name].items():
             # A file object and its buffers are several objects on one descriptor.
             number = len(things) if name != "fds" else len({thing.fileno() for thing in things})
-            rows.append({"count": number, "stack": describe(stack), "held_bytes": held})
+            rows.append({"count": number, "stack": describe(stack), "held_bytes": held.sizes[name][stack]})
         resources[name] = _largest(rows, "count")
     resources["temp_files"] = _files_left(recorder)
-    types = _types(young)
     woke = [
         {"count": number, "stack": describe(stack), "held_bytes": 0}
         for stack, number in recorder.set_timers.most_common(_MOST_WAKERS)
     ]
-    return {"resources": resources, "heap": _heap_sites(snapshot, taken), "woke": woke, "types": types}
+    types = _types(held.fresh if held.young else ())
+    return {"resources": resources, "heap": _heap_sites(held.snapshot, held.taken), "woke": woke, "types": types}
 
 
-def _alive(recorder):
+def _alive(recorder, fresh):
     by_type = census.objects_by_type()
     loops = census._event_loops_in(by_type)
     socket_type = sys.modules["socket"].socket if "socket" in sys.modules else ()
     noted = recorder.made["sockets"]
-    sockets = [thing for thing in gc.get_objects() if id(thing) in noted and _is_open(thing, socket_type)]
+    sockets = [thing for thing in fresh if id(thing) in noted and _is_open(thing, socket_type)]
     return {
         "timers": census.live_timers(loops, by_type),
         "tasks": list(census.live_tasks(loops)),
@@ -162,11 +183,11 @@ def _described(frame):
     return {"file": filename, "line": line, "function": "", "kind": kind_of(filename)}
 
 
-def _open_files(recorder, young):
+def _open_files(recorder, fresh):
     """{stack: [file objects]} of the files opened during the watch and still open."""
     groups = {}
-    for thing in gc.get_objects():
-        if type(thing) not in _FILE_TYPES or id(thing) not in young:
+    for thing in fresh:
+        if type(thing) not in _FILE_TYPES:
             continue
         try:
             path = os.readlink(f"/proc/self/fd/{thing.fileno()}")
@@ -198,9 +219,9 @@ def _suspended_generators(young):
     return groups
 
 
-def _types(young):
+def _types(fresh):
     """[{"type", "count"}] of what was made during the watch and lives, the most first."""
-    counts = Counter(type(thing) for thing in gc.get_objects() if id(thing) in young)
+    counts = Counter(map(type, fresh))
     return [{"type": keepers.class_name(kind), "count": number} for kind, number in counts.most_common(_MOST_TYPES)]
 
 

@@ -17,8 +17,8 @@ def sizes():
     return {id(thing): len(thing) for thing in gc.get_objects() if type(thing) in _KINDS}
 
 
-def grown(before, young):
-    """[{"owner", "kind", "grown"}] of those in `before` that are longer now and not `young`, the most first.
+def grown(before, young, least):
+    """[{"owner", "kind", "grown"}] of those in `before` that grew by `least` or more and are not `young`, most first.
 
     One call for all: looking for who refers to something walks the whole heap.
     """
@@ -26,7 +26,7 @@ def grown(before, young):
     for thing in gc.get_objects():
         if type(thing) in _KINDS and id(thing) not in young:
             more = len(thing) - before.get(id(thing), len(thing))
-            if more > 0 and thing is not before and thing is not young:
+            if more >= least and thing is not before and thing is not young:
                 longer.append((more, thing))
     longer.sort(key=lambda row: row[0], reverse=True)
     rows = []

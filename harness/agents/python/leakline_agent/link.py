@@ -10,6 +10,8 @@ import socket
 import sys
 
 _MAX_ERROR_CHARS = 500
+_MOST_WAIT_S = 5.0
+_importing = _thread.allocate_lock()
 
 
 def start(address, code=()):
@@ -23,7 +25,19 @@ def start(address, code=()):
         frames.count_as_own(code)
     _connect(address)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=lambda: _connect_quietly(address))
+        # A child of a fork in the midst of an import has half a module, for good.
+        os.register_at_fork(
+            before=lambda: _importing.acquire(True, _MOST_WAIT_S),
+            after_in_parent=_imported,
+            after_in_child=lambda: (_imported(), _connect_quietly(address)),
+        )
+
+
+def _imported():
+    try:
+        _importing.release()
+    except RuntimeError:
+        pass  # it waited for too long
 
 
 def _connect_quietly(address):
@@ -60,7 +74,8 @@ def _serve(line):
         with line, line.makefile("rb") as requests:
             for request in requests:
                 if commands is None:
-                    from leakline_agent.commands import Commands
+                    with _importing:
+                        from leakline_agent.commands import Commands
 
                     commands = Commands()
                 line.sendall(json.dumps(_answer(commands, request)).encode() + b"\n")
