@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from harness import verdict
 from harness.checks import Checks
 from harness.governor import govern
 from harness.lines import Lines
-from harness.model import Finding, Growth, Level, Resource, RunResult, Sample, State
+from harness.model import MEMORY, Finding, Growth, Level, Resource, RunResult, Sample, State
 from harness.observer import Observer, Silent
 from harness.probes.descriptors import grown
 from harness.processes import by_process
@@ -23,6 +23,8 @@ from harness.stage import Stage, on_stage
 from scenarios.scenario import Scenario
 
 _SETTLE_POLL_S = 0.25
+_MOST_SETTLES = 4
+"""How many times `settle` is waited, and once more, while there is still less and less of what is suspected."""
 _SUSPECT_SAMPLES = 64
 """The newest samples that a suspicion is looked for in: a verdict takes the square of their number, at each one."""
 _CAME_BACK = 0.2
@@ -140,17 +142,7 @@ class _Run:
             return tuple(growths)
         self._observer.phase("waiting if it goes away by itself")
         first = self._samples[0].values
-        began = time.monotonic()
-        came_back: dict[Resource, float] = {}
-        while len(came_back) < len(suspects) and time.monotonic() - began < self._settings.settle:
-            await asyncio.sleep(_SETTLE_POLL_S)
-            values = await self._counters.read()
-            for resource, growth in suspects.items():
-                grown = growth.per_cycle * growth.cycles
-                if values.get(resource, math.inf) <= first[resource] + _CAME_BACK * grown:
-                    came_back.setdefault(resource, time.monotonic() - began)
-                else:
-                    came_back.pop(resource, None)
+        came_back = await self._coming_back(suspects, first)
         if came_back:
             # What a server keeps while it is busy (pooled connections) went too, which may hide what stays.
             await self._stage.make(self._at_a_time, self._at_a_time)
@@ -168,6 +160,33 @@ class _Run:
             else g
             for g in growths
         )
+
+    async def _coming_back(
+        self, suspects: Mapping[Resource, Growth], first: Mapping[Resource, float]
+    ) -> dict[Resource, float]:
+        """{resource: seconds after which it was gone} of the suspects that go away.
+
+        `settle` is waited, and longer while there is less and less of one: a library may give a connection up after
+        ten seconds, each at its own time.
+        """
+        began, settle = time.monotonic(), self._settings.settle
+        until = began + settle
+        least = {resource: math.inf for resource in suspects if resource not in MEMORY}
+        came_back: dict[Resource, float] = {}
+        while len(came_back) < len(suspects) and (now := time.monotonic()) < until:
+            await asyncio.sleep(_SETTLE_POLL_S)
+            values = await self._counters.read()
+            for resource, growth in suspects.items():
+                value = values.get(resource, math.inf)
+                if value <= first[resource] + _CAME_BACK * growth.per_cycle * growth.cycles:
+                    came_back.setdefault(resource, time.monotonic() - began)
+                else:
+                    came_back.pop(resource, None)
+                if value < least.get(resource, -math.inf):
+                    if math.isfinite(least[resource]):
+                        until = min(now, began + _MOST_SETTLES * settle) + settle
+                    least[resource] = value
+        return came_back
 
     async def _explain(self, levels: Sequence[Level]) -> list[Finding]:
         """The findings of levels that are too high."""

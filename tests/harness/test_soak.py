@@ -123,9 +123,12 @@ def test_a_server_that_leaks_nothing_is_clean(bridge: Bridge) -> None:
     assert result.unmeasured == {}
 
 
-def test_what_goes_away_by_itself_is_no_leak(bridge: Bridge) -> None:
-    result = run(bridge("slow_cleanup", settle=8.0))
+@pytest.mark.parametrize(("kept", "settle"), [("slow_cleanup", 8.0), ("one_by_one", 3.0)])
+def test_what_goes_away_by_itself_is_no_leak(bridge: Bridge, kept: str, settle: float) -> None:
+    result = run(bridge(kept, settle=settle))
     assert result.state == "clean", result.in_full()
+    if kept == "one_by_one":  # it grew, was waited for, and for longer than `settle`
+        assert "timers" in {growth.resource for growth in result.growths if growth.note}, result.in_full()
 
 
 def test_the_journal_holds_every_sample_and_the_result(bridge: Bridge, tmp_path: Path) -> None:

@@ -73,6 +73,8 @@ def leak_one() -> None:
         BY_CALL[f"call-{CALLS}"] = [CALLS]
     elif LEAK == "slow_cleanup":
         asyncio.get_running_loop().call_later(2.0, str)
+    elif LEAK == "one_by_one":
+        asyncio.get_running_loop().call_later(6.0 + CALLS / 10, str)
 
 
 async def count_up() -> AsyncIterator[int]:
