@@ -122,7 +122,8 @@ class Calls:
                 return
             await self.alive(asyncio.sleep(_LAST_GASP_S))  # did they fail because the server has just died?
         reasons = ", ".join(f"{reason} ({number} calls)" for reason, number in failed.most_common(3))
-        raise RunError(f"no call of {size} went as scripted: {reasons}{self._advice()}")
+        when = f"after {made_before} calls " if made_before else ""
+        raise RunError(f"{when}no call of {size} went as scripted: {reasons}{self._advice()}")
 
     async def _cut_off(self, after_s: float) -> None:
         await asyncio.sleep(after_s / self.pace.speed)

@@ -47,7 +47,7 @@ class Counters:
         self._gauges = gauges
         self._temp = temp
         self.processes: dict[str, dict[Resource, float]] = {}
-        """Of a server of several processes, what each of them had at the last reading: {pid: {resource: number}}."""
+        """What each process had at the last reading: {pid: {resource: number}}."""
 
     async def quiet(self) -> dict[Resource, float]:
         """The counters once they are still: no request unanswered, and a moment later nothing has moved."""
@@ -86,10 +86,8 @@ class Counters:
     async def _read(self) -> dict[Resource, float]:
         counted = await self._agents.sample()  # first: its collection may close what garbage held open
         seen = self._seen_from_outside()
-        self.processes = {}
-        if len(self._each) > 1 and not self._restarts:
-            own = self._agents.each
-            self.processes = {str(pid): {**own.get(pid, {}), **values} for pid, values in self._each.items()}
+        own = self._agents.each
+        self.processes = {str(pid): {**own.get(pid, {}), **values} for pid, values in self._each.items()}
         return self._of_interest({**counted, **seen, **await self._gauges.read()})
 
     async def _peek(self) -> dict[Resource, float]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from harness.resources import BYTES, MEMORY, RESOURCES, Resource
-from harness.words import amount, printable, total
+from harness.words import amount, few, printable, total
 
 __all__ = [
     "BYTES",
@@ -71,7 +71,7 @@ class Sample:
     """Seconds since the run began."""
     values: Mapping[Resource, float]
     processes: Mapping[str, Mapping[Resource, float]] = field(default_factory=dict)
-    """Of a server of several processes, what each of them has of it: {pid: {resource: number}}."""
+    """What each process has of it: {pid: {resource: number}}; not kept of a server that is one process."""
 
 
 State = Literal["clean", "leaking", "inconclusive"]
@@ -176,8 +176,8 @@ class Finding:
         """Which of several processes it grew in, in words; empty where there is one."""
         if not self.processes:
             return ""
-        parts = ", ".join(f"{total(self.resource, each.grown)} in {each.pid}" for each in self.processes)
-        return f"of {len(self.processes)} processes: {parts}"
+        parts = few((f"{total(self.resource, each.grown)} in {each.pid}" for each in self.processes), most=4)
+        return f"of {len(self.processes)} processes: {', '.join(parts)}"
 
     @property
     def measure(self) -> str:

@@ -17,9 +17,10 @@ from harness.lines import Lines
 from harness.model import MEMORY, Finding, Growth, Level, Resource, RunResult, Sample, State
 from harness.observer import Observer, Silent
 from harness.probes.descriptors import grown
-from harness.processes import by_process
+from harness.processes import by_process, ended, told, with_children, without_children
 from harness.settings import SoakSettings
 from harness.stage import Stage, on_stage
+from harness.words import few
 from scenarios.scenario import Scenario
 
 _SETTLE_POLL_S = 0.25
@@ -66,6 +67,7 @@ class _Run:
         self._at_a_time = max(1, min(self._settings.concurrency, self._settings.cycles // verdict.MIN_SAMPLES))
         self._samples: list[Sample] = []
         self._suspected = False
+        self._ended: dict[str, int] = {}
         self._lines = Lines(stage, self._at_a_time)
         self._first_kinds: Counter[str] = Counter()
         self._began = time.monotonic()
@@ -97,7 +99,9 @@ class _Run:
         levels = await self._checks.judge(peak=settings.peak)
         self._journal.write("levels", levels=[asdict(level) for level in levels])
         more = grown(self._first_kinds, self._counters.kinds(), self._samples[-1].cycles)
-        found = by_process(await self._lines.find(growths, more), self._samples)
+        growths = without_children(growths, self._samples)
+        found = with_children(await self._lines.find(growths, more), growths)
+        found = by_process(found, self._samples)
         return self._result(growths, levels, (*found, *await self._explain(levels)))
 
     def _judge(self, look: int, *, more_to_come: bool = False) -> tuple[Growth, ...]:
@@ -126,8 +130,12 @@ class _Run:
         processes = self._counters.processes
         sample = Sample(cycles, round(time.monotonic() - self._began, 3), values, processes)
         self._samples.append(sample)
-        self._journal.write("sample", cycles=cycles, values=values, **({"processes": processes} if processes else {}))
+        several = {"processes": processes} if len(processes) > 1 else {}
+        self._journal.write("sample", cycles=cycles, values=values, **several)
         self._observer.sample(sample)
+        if self._scenario.restart_after_s is None:
+            for pid in ended(self._samples[0], sample, self._agents.started_anew):
+                self._ended.setdefault(pid, cycles)
         if not self._suspected and len(self._samples) >= verdict.MIN_SAMPLES:
             newest = verdict.judge(self._samples[-_SUSPECT_SAMPLES:], self._floors(), look=verdict.FIRST_LOOK)
             suspect = next((growth for growth in newest if growth.state == "leaking"), None)
@@ -199,10 +207,15 @@ class _Run:
 
     def _result(self, growths: Sequence[Growth], levels: Sequence[Level], found: tuple[Finding, ...]) -> RunResult:
         calls = self._calls.stats
-        notes = [*self._stage.notes, *self._agents.problems]
-        notes += [
-            f"a message that Twilio would refuse: {text} ({n} calls)" for text, n in self._calls.problems.items()
-        ]
+        notes = [*self._stage.notes, *few(self._agents.problems)]
+        notes += few(
+            f"a message that Twilio would refuse: {text} ({n} calls)"
+            for text, n in self._calls.problems.most_common()
+        )
+        notes += few(
+            f"process {pid} ended or started anew, and what it kept went with it: seen after {cycles} calls"
+            for pid, cycles in self._ended.items()
+        )
         notes += [f"the fault {rule} never struck" for rule, times in self._faults.struck if not times]
         if self._sut.restarts:
             notes.append(
@@ -211,7 +224,7 @@ class _Run:
         state: State = "clean"
         if found:
             state = "leaking"
-        elif any(g.state == "inconclusive" for g in growths):
+        elif self._ended or any(g.state == "inconclusive" for g in growths):
             state = "inconclusive"
         elif calls.failed > _MOST_FAILED * calls.made and not self._faults.has_struck:
             state = "inconclusive"
@@ -224,7 +237,7 @@ class _Run:
             seconds=round(time.monotonic() - self._began, 3),
             growths=tuple(growths),
             findings=found,
-            samples=tuple(self._samples),
+            samples=told(self._samples),
             levels=tuple(levels),
             unmeasured=self._stage.unmeasured(growths),
             notes=tuple(notes),

@@ -58,14 +58,14 @@ GOES_ON, GOES_ON_LAST = 0.01, 0.1
 PART, PART_LAST = 1 / 2, 1 / 3
 """How fast the last two thirds grow at least, as a part of the whole's growth; and that at the last look."""
 
-STANDS_OUT, STANDS_OUT_EARLY = 3.2, 6.0
+STANDS_OUT, STANDS_OUT_EARLY = 3.3, 6.0
 """Growth in all, in standard deviations of the samples about the slope, from which it is told from noise; and that
 while there is more to come."""
 
 _STARTS = 2
 """Samples at the start that are not asked for that: often what the first batch leaves lies off any line."""
 
-_NEIGHBOURS, _FAR = 2, 5.0
+_NEIGHBOURS, _FAR = 2, 8.0
 """A sample that lies so many standard deviations (as the median deviation tells them) from the median of itself and
 its neighbours on both sides stands alone, and is not asked for that either: a pool may have let its connections go
 just then. Hampel's identifier (Davies and Gather 1993, "The identification of multiple outliers")."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from harness.resources import BYTES, Resource
 
 _UNITS = ("B", "KiB", "MiB", "GiB")
@@ -23,6 +25,12 @@ def amount(resource: Resource, value: float, *, sign: bool = False) -> str:
 def total(resource: Resource, value: float) -> str:
     """What something grew by in all: `+24`, or `+3.1 KiB`."""
     return amount(resource, value, sign=True) if resource in BYTES else f"{value:+.0f}"
+
+
+def few(texts: Iterable[str], most: int = 3) -> list[str]:
+    """The first of `texts`, and how many more there are."""
+    told = list(texts)
+    return told if len(told) <= most else [*told[:most], f"and {len(told) - most} more"]
 
 
 def printable(text: str, most: int = 200) -> str:

@@ -206,4 +206,4 @@ def _mark_name(event: dict[str, Any]) -> str:
 
 
 def _shown(message: str | bytes) -> str:
-    return repr(message[:60])
+    return repr(message[:60]) if isinstance(message, str) else f"{len(message)} bytes"

@@ -85,7 +85,10 @@ class Agents:
     def __init__(self) -> None:
         self.problems: list[str] = []
         """What went wrong, for the report."""
+        self.started_anew: set[int] = set()
+        """Processes that since `begin` became another program, or the same from its start, in place."""
         self._lines: dict[int, _Line] = {}
+        self._met: set[int] = set()
         self._crowded: tuple[Crowd, ...] = ()
         self._each: dict[int, dict[Resource, float]] = {}
         # Not in the run's folder: a Unix socket's path may have 107 bytes at the most.
@@ -161,6 +164,7 @@ class Agents:
 
     async def begin(self) -> None:
         """Have the agents make ready to count."""
+        self.started_anew.clear()  # a launcher may become the server
         await self._ask_all("begin")
 
     async def sample(self) -> dict[Resource, float]:
@@ -252,6 +256,9 @@ class Agents:
         except (TimeoutError, ValueError, KeyError, TypeError, OSError):
             writer.close()
             return
+        if pid in self._met:
+            self.started_anew.add(pid)
+        self._met.add(pid)
         self._lines[pid] = _Line(pid, language, reader, writer)
 
     async def _ask_all(
@@ -261,21 +268,29 @@ class Agents:
 
         One whose process has ended is forgotten, one that fails is dropped, unless what is asked is `optional`.
         """
+        asked = [line for line in self._lines.values() if of in (None, line.language)]
         answers = []
-        for line in tuple(self._lines.values()):
-            if of not in (None, line.language):
-                continue
-            try:
-                answers.append((line, await self._ask(line, command, options)))
-            except (ConnectionError, asyncio.IncompleteReadError):
-                self._lines.pop(line.pid, None)  # the process has ended
-            except AgentError as error:
-                if optional and not isinstance(error, SilentAgentError):
-                    continue
-                self._lines.pop(line.pid, None)
-                line.writer.close()
-                self.problems.append(f"the agent in process {line.pid} stepped aside at '{command}': {error}")
+        # Together: each of many processes may be slow to answer, such as one whose event loop does not run.
+        told = await asyncio.gather(*(self._ask(line, command, options) for line in asked), return_exceptions=True)
+        for line, answer in zip(asked, told, strict=True):
+            match answer:
+                case dict():
+                    answers.append((line, answer))
+                case ConnectionError() | asyncio.IncompleteReadError():
+                    self._forget(line)  # the process has ended
+                case AgentError() if optional and not isinstance(answer, SilentAgentError):
+                    pass
+                case AgentError():
+                    self._forget(line)
+                    self.problems.append(f"the agent in process {line.pid} stepped aside at '{command}': {answer}")
+                case _:
+                    raise answer
         return answers
+
+    def _forget(self, line: _Line) -> None:
+        if self._lines.get(line.pid) is line:
+            del self._lines[line.pid]
+        line.writer.close()
 
     async def _ask(self, line: _Line, command: str, options: dict[str, object]) -> dict[str, Any]:
         line.writer.write(json.dumps({"do": command, "with": options}).encode() + b"\n")

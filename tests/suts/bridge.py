@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from blinker import Signal
+from unruly import misbehave  # type: ignore[import-not-found]
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -45,6 +46,7 @@ def leak_one() -> None:
     """Leave one thing behind, of the kind that the command line names."""
     global CALLS
     CALLS += 1
+    misbehave(LEAK, CALLS)
     if LEAK == "task":
         KEPT.append(asyncio.create_task(forget_nothing()))
     elif LEAK == "thread":
@@ -102,6 +104,16 @@ async def handle(caller: ServerConnection) -> None:
             event = json.loads(message)
             if event["event"] == "start":
                 listener = asyncio.create_task(hear_model(model, caller, event["streamSid"]))
+                if LEAK == "garbage":
+                    for garbage in (
+                        os.urandom(99),
+                        "{",
+                        "[]",
+                        '{"event": 7}',
+                        '{"event": "media", "media": null}',
+                        "\0",
+                    ):
+                        await caller.send(garbage)
             elif event["event"] == "media":
                 append = {"type": "input_audio_buffer.append", "audio": event["media"]["payload"]}
                 await model.send(json.dumps(append))

@@ -153,7 +153,7 @@ class Commands {
 
   // What was made since `watch` and lives, by the place that made it; ends the watch.
   async sites() {
-    if (this._watch === null) throw new Error("'sites' was asked for without 'watch'")
+    if (this._watch === null) return { resources: {}, heap: [] } // a process that was started meanwhile
     const inspection = this._inspection
     try {
       if (this._watch === 'deep') {

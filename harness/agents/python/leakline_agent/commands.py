@@ -1,15 +1,21 @@
 """What the harness can ask: `begin`, `sample`, `peek`, `watch`, `sites`, `watch_errors`, `errors`."""
 
 import gc
+import os
 import sys
 import threading
 import tracemalloc
+import weakref
 
 from leakline_agent import census, heap, holders, keepers
 from leakline_agent.recorder import Recorder
 from leakline_agent.swallowed import Swallowed
 
-_LOOP_ANSWER_S = 5.0
+_LOOP_ANSWER_S, _AGAIN_S = 5.0, 0.2
+"""How long a running event loop may take to answer; and one that did not the last time, or is of before a fork."""
+
+_imported_in = os.getpid()
+_deaf = weakref.WeakSet()
 _DEEP_FRAMES = 10
 
 
@@ -23,6 +29,8 @@ class Commands:
         self._sizes = {}
         self._swallowed = None
         self._native = None
+        if os.getpid() != _imported_in:  # a fork's copy of a running loop: as a rule nobody goes back to it
+            _deaf.update(filter(None, [_running_loop()]))
 
     def run(self, asked):
         """Do one command, on the event loop's own thread where there is one: nothing moves meanwhile."""
@@ -81,7 +89,7 @@ class Commands:
             return {"resources": {}, "heap": native.stop()}
         recorder, self._recorder = self._recorder, None
         if recorder is None:
-            raise RuntimeError("'sites' was asked for without 'watch'")
+            return {"resources": {}, "heap": []}  # a process that was started meanwhile
         recorder.uninstall()
         census.settle()
         fresh = gc.get_objects()
@@ -103,7 +111,7 @@ class Commands:
         """Where exceptions were caught since `watch_errors`; ends that."""
         swallowed, self._swallowed = self._swallowed, None
         if swallowed is None:
-            raise RuntimeError("'errors' was asked for without 'watch_errors'")
+            return {"caught": []}
         swallowed.uninstall()
         return {"caught": swallowed.rows()}
 
@@ -152,10 +160,12 @@ def _on_loop_thread(work):
         loop.call_soon_threadsafe(inside)
     except RuntimeError:  # closed in between
         return work()
-    done.wait(_LOOP_ANSWER_S)
+    done.wait(_AGAIN_S if loop in _deaf else _LOOP_ANSWER_S)
     if started.acquire(blocking=False):
+        _deaf.add(loop)
         return work()  # the loop is blocked: better a count from here than none
     done.wait()
+    _deaf.discard(loop)
     if "error" in box:
         raise box["error"]
     return box["result"]
