@@ -17,7 +17,7 @@ A run is looked at up to three times, each time after as many calls again. The f
 but a counter that lies on a line, and has grown by `SURE` or more. Before the last, nothing is called clean, or its
 growth over, in whose interval half of `AIM` would hide. At the last, halves and thirds of a noisy run are still
 noisy, and what was warm-up at the first look is long flat: there the third asks less of the last two thirds
-(`GOES_ON_LAST`, `PART_LAST`), and that the last third does not deny it.
+(`GOES_ON_LAST`, `PART_LAST`), and that the last third does not deny it; or that they climb from sample to sample.
 """
 
 from __future__ import annotations
@@ -193,11 +193,23 @@ def _goes_on(cycles: Floats, values: Floats, slope: float, late_slope: float, fl
     later, last = slice(number // 3, None), slice(-max(3, number // 3), None)
     part, chance = (PART_LAST, GOES_ON_LAST) if is_last else (PART, GOES_ON)
     if theil_sen(cycles[later], values[later])[0] < max(floor, part * slope) or mann_kendall(values[later]) >= chance:
-        return False
+        return is_last and _climbs(cycles[later], values[later], max(floor, PART * slope))
     last_slope, _, last_high = theil_sen(cycles[last], values[last])
     if is_last:
         return last_high >= PART * slope
     return min(late_slope, last_slope) >= PART * slope
+
+
+def _climbs(cycles: Floats, values: Floats, least: float) -> bool:
+    """Whether nearly every sample lies above the one before it, as a rule by `least` a call or more.
+
+    An allocator that gives back two steps takes the trend from a leak, which climbs on all the same. It is the sign
+    test, of the changes from sample to sample.
+    """
+    rises = np.diff(values) / np.diff(cycles)
+    ups, number = int((rises > 0).sum()), int((rises != 0).sum())
+    chance = sum(math.comb(number, k) for k in range(ups, number + 1)) / 2**number
+    return chance < ALPHA and float(np.median(rises)) >= least
 
 
 def _spread(residuals: Floats) -> float:

@@ -128,6 +128,14 @@ def test_samples_that_stand_alone_do_not_make_a_steady_leak_unsure() -> None:
     assert growth("heap", cycles, flickers, 64.0, look=LAST_LOOK).state == "inconclusive"
 
 
+def test_a_leak_under_an_allocator_that_gives_back_two_steps_is_found_and_steps_alone_are_not() -> None:
+    cycles = np.arange(37.0) * 8
+    steps = 77_000.0 * ((cycles >= 40).astype(float) - (cycles >= 140) - (cycles >= 220))
+    assert growth("heap", cycles, 5e7 + 1024 * cycles + steps, 64.0, look=LAST_LOOK).state == "leaking"
+    up: NDArray[np.float64] = 5e7 + 77_000.0 * ((cycles >= 40).astype(float) + (cycles >= 90) + (cycles >= 200))
+    assert growth("heap", cycles, up, 64.0, look=LAST_LOOK).state != "leaking"
+
+
 def test_where_the_first_batch_jumps_the_rest_is_looked_at() -> None:
     cycles = np.arange(25.0) * 4
     values = 100_000 + 3 * cycles
