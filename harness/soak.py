@@ -26,8 +26,10 @@ from scenarios.scenario import Scenario
 _SETTLE_POLL_S = 0.25
 _MOST_SETTLES = 4
 """How many times `settle` is waited, and once more, while there is still less and less of what is suspected."""
+_MOST_SAMPLES = 256
+"""In so many calls as the settings say: the verdict's time and memory take the square of their number."""
 _SUSPECT_SAMPLES = 64
-"""The newest samples that a suspicion is looked for in: a verdict takes the square of their number, at each one."""
+"""The newest samples that a suspicion is looked for in, at each one."""
 _CAME_BACK = 0.2
 _STAYED = 0.6
 _MOST_FAILED = 0.1
@@ -117,13 +119,17 @@ class _Run:
         return any(g.state == "inconclusive" for g in growths)
 
     async def _measure(self, cycles: int, counted_from: int) -> None:
-        """Make at least `cycles` calls in batches, with a sample after each.
+        """Make at least `cycles` calls in batches, with a sample after each, or after every few of very many.
 
         All batches are of one size: after many calls at a time a server keeps more, such as pooled connections.
         """
-        at_a_time = self._at_a_time
-        async for _ in self._calls.batches(at_a_time * math.ceil(cycles / at_a_time), at_a_time):
-            await self._sample_after(self._calls.made - counted_from)
+        batches = math.ceil(cycles / self._at_a_time)
+        batches_a_sample = math.ceil(batches / _MOST_SAMPLES)
+        made = 0
+        async for _ in self._calls.batches(self._at_a_time * batches, self._at_a_time):
+            made += 1
+            if made % batches_a_sample == 0 or made == batches:
+                await self._sample_after(self._calls.made - counted_from)
 
     async def _sample_after(self, cycles: int) -> None:
         values = await self._counters.quiet()

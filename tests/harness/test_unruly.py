@@ -38,12 +38,14 @@ def samples_kept(settings: SoakSettings) -> int:
     ],
 )
 def test_what_ends_a_server_ends_the_run_and_is_told(bridge: Bridge, misdeed: str, told: str) -> None:
-    settings = bridge(misdeed, settle=0.5)
+    settings = bridge(f"unruly_{misdeed}", settle=0.5)
     with pytest.raises(RunError, match=told):
         run(settings)
     assert samples_kept(settings) >= 3
     assert not [
-        p for p in psutil.process_iter() if any("bridge.py" in word for word in words(p)) and misdeed in words(p)
+        p
+        for p in psutil.process_iter()
+        if any("bridge.py" in word for word in words(p)) and f"unruly_{misdeed}" in words(p)
     ]
 
 
@@ -56,28 +58,28 @@ def words(process: psutil.Process) -> list[str]:
 
 @pytest.mark.parametrize("misdeed", ["close_stdout", "print", "ignore_term"])
 def test_what_does_no_harm_to_calls_is_no_finding(bridge: Bridge, misdeed: str) -> None:
-    result = run(bridge(misdeed, settle=0.5, cycles=24))
+    result = run(bridge(f"unruly_{misdeed}", settle=0.5, cycles=24))
     assert result.state == "clean", result.in_full()
     kept = sum(path.stat().st_size for path in Path(result.directory).iterdir())
     assert kept < 128 << 20  # of 600 MB that it prints
 
 
 def test_a_server_that_starts_itself_anew_is_not_called_clean(bridge: Bridge) -> None:
-    result = run(bridge("restart", settle=0.5, cycles=24))
+    result = run(bridge("unruly_restart", settle=0.5, cycles=24))
     assert result.state == "inconclusive", result.in_full()
     (note,) = [note for note in result.notes if "started anew" in note]
     assert note.endswith("seen after 12 calls")  # and eight to warm up
 
 
 def test_garbage_is_told_in_few_words(bridge: Bridge) -> None:
-    result = run(bridge("garbage", settle=0.5, cycles=24))
+    result = run(bridge("unruly_garbage", settle=0.5, cycles=24))
     assert result.state == "clean", result.in_full()
     told = [note for note in result.notes if "Twilio would refuse" in note]
     assert told == ["a message that Twilio would refuse: expected a JSON object, found 99 bytes (32 calls)"]
 
 
 def test_processes_that_are_left_are_one_finding_with_all_that_they_hold(bridge: Bridge) -> None:
-    result = run(bridge("fork", settle=0.5, cycles=24))
+    result = run(bridge("unruly_fork", settle=0.5, cycles=24))
     (found,) = result.findings
     assert (found.resource, found.per_cycle) == ("children", 1.0), result.in_full()
     assert {"tasks", "rss"} <= {companion.resource for companion in found.companions}
@@ -85,7 +87,7 @@ def test_processes_that_are_left_are_one_finding_with_all_that_they_hold(bridge:
 
 
 def test_a_server_that_eats_its_memory_up_to_a_limit_is_not_called_clean(bridge: Bridge) -> None:
-    settings = bridge("eat", settle=0.5)
+    settings = bridge("unruly_eat", settle=0.5)
     result = run(settings)
     assert result.state == "leaking", result.in_full()
     assert samples_kept(settings) == len(result.samples)

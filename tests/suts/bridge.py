@@ -18,7 +18,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from blinker import Signal
-from unruly import misbehave  # type: ignore[import-not-found]
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -46,7 +45,6 @@ def leak_one() -> None:
     """Leave one thing behind, of the kind that the command line names."""
     global CALLS
     CALLS += 1
-    misbehave(LEAK, CALLS)
     if LEAK == "task":
         KEPT.append(asyncio.create_task(forget_nothing()))
     elif LEAK == "thread":
@@ -77,6 +75,10 @@ def leak_one() -> None:
         asyncio.get_running_loop().call_later(2.0, str)
     elif LEAK == "one_by_one":
         asyncio.get_running_loop().call_later(6.0 + CALLS / 10, str)
+    elif LEAK.startswith("unruly_"):
+        from unruly import misbehave  # type: ignore[import-not-found]
+
+        misbehave(LEAK.removeprefix("unruly_"), CALLS)
 
 
 async def count_up() -> AsyncIterator[int]:
@@ -104,7 +106,7 @@ async def handle(caller: ServerConnection) -> None:
             event = json.loads(message)
             if event["event"] == "start":
                 listener = asyncio.create_task(hear_model(model, caller, event["streamSid"]))
-                if LEAK == "garbage":
+                if LEAK == "unruly_garbage":
                     for garbage in (
                         os.urandom(99),
                         "{",
