@@ -8,6 +8,7 @@ import tracemalloc
 import weakref
 
 from leakline_agent import census, heap, holders, keepers
+from leakline_agent.link import FROZEN_AT_START
 from leakline_agent.recorder import Recorder
 from leakline_agent.swallowed import Swallowed
 
@@ -67,7 +68,7 @@ class Commands:
 
             self._native = NativeTrace(folder)
             return {}
-        if gc.get_freeze_count() == 0:
+        if gc.get_freeze_count() <= FROZEN_AT_START:  # the SUT has frozen nothing itself
             self._sizes = keepers.sizes()
             gc.freeze()  # what is not frozen at the end was made in between
             self._froze = True

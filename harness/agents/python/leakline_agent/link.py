@@ -4,6 +4,7 @@ The thread is started below `threading`, so a SUT that counts its own threads do
 """
 
 import _thread
+import gc
 import json
 import os
 import socket
@@ -12,6 +13,9 @@ import sys
 _MAX_ERROR_CHARS = 500
 _MOST_WAIT_S = 5.0
 _importing = _thread.allocate_lock()
+
+FROZEN_AT_START = gc.get_freeze_count()
+"""What is frozen for the collector before the SUT has run: CPython 3.12 begins with some hundred objects."""
 
 
 def start(address, code=()):
