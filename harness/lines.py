@@ -57,8 +57,9 @@ class Lines:
                     await self._stage.make(_DEEP_WATCH_CYCLES, 1)
                     native = await self._calls.alive(self._agents.survey(_DEEP_WATCH_CYCLES, of="Python"))
                     self.beside = await record.memray_reports(self._agents.native_traces, self._stage.directory)
-                    # memray sees what C code allocates and not Python's small objects: the one that explains more.
-                    deep = max(deep, native, key=lambda each: each.allocated_per_cycle)
+                    # memray sees what C code allocates and not Python's small objects: the one that explains it best.
+                    grown = next(g.per_cycle for g in leaking if g.resource == "heap")
+                    deep = min(deep, native, key=lambda each: abs(grown - each.allocated_per_cycle))
         found = findings.build(growths, survey, Path.cwd(), deep, kinds)
         self.allocations = record.allocations(survey, deep)
         self._stage.journal.write("watched", findings=[asdict(finding) for finding in found])

@@ -30,6 +30,8 @@ _MOST_SAMPLES = 256
 """In so many calls as the settings say: the verdict's time and memory take the square of their number."""
 _SUSPECT_SAMPLES = 64
 """The newest samples that a suspicion is looked for in, at each one."""
+_FELL = 0.05
+"""Part of what memory has grown by that is no noise when it goes."""
 _CAME_BACK = 0.2
 _STAYED = 0.6
 _MOST_FAILED = 0.1
@@ -185,18 +187,18 @@ class _Run:
         """
         began, settle = time.monotonic(), self._settings.settle
         until = began + settle
-        least = {resource: math.inf for resource in suspects if resource not in MEMORY}
+        least = dict.fromkeys(suspects, math.inf)
         came_back: dict[Resource, float] = {}
         while len(came_back) < len(suspects) and (now := time.monotonic()) < until:
             await asyncio.sleep(_SETTLE_POLL_S)
             values = await self._counters.read()
             for resource, growth in suspects.items():
-                value = values.get(resource, math.inf)
-                if value <= first[resource] + _CAME_BACK * growth.per_cycle * growth.cycles:
+                value, grown = values.get(resource, math.inf), growth.per_cycle * growth.cycles
+                if value <= first[resource] + _CAME_BACK * grown:
                     came_back.setdefault(resource, time.monotonic() - began)
                 else:
                     came_back.pop(resource, None)
-                if value < least.get(resource, -math.inf):
+                if value <= least[resource] - (_FELL * grown if resource in MEMORY else 1):
                     if math.isfinite(least[resource]):
                         until = min(now, began + _MOST_SETTLES * settle) + settle
                     least[resource] = value

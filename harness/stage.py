@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -20,7 +22,7 @@ from harness import budgets, record
 from harness.attach import Attached, bring_agent
 from harness.calls import Calls
 from harness.counters import Counters
-from harness.errors import UsageError
+from harness.errors import RunError, UsageError
 from harness.fakes import API_KEY, Telephone, model_environment, on_line
 from harness.intercept import OPENAI, TWILIO, Interception
 from harness.journal import Journal, new_run_directory
@@ -34,6 +36,8 @@ from harness.reaper import Reaper
 from harness.settings import SoakSettings
 from harness.sut import Sut, is_listening, parse_command
 from scenarios.scenario import Scenario
+
+_PORTS, _TRIES = range(10_000, 32_000), 100
 
 
 @dataclass
@@ -209,7 +213,12 @@ async def _start_fakes(
 
 
 def free_port() -> int:
-    """A TCP port that nothing uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that nothing uses now, of those that the system gives to nobody by itself (they begin at 32,768).
+
+    One of its own choice may be a connection's end by the time that a server listens on it.
+    """
+    for port in random.SystemRandom().sample(_PORTS, _TRIES):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RunError(f"no free port was found: {_TRIES} of {_PORTS[0]} to {_PORTS[-1]} are in use")

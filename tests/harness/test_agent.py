@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.agents import PYTHON_AGENT_DIR
 from harness.model import Resource
 from harness.probes.agent import Agents
 from harness.sut import Sut
@@ -227,6 +228,30 @@ def test_an_agent_that_stops_answering_is_dropped_and_said_so(
             assert "no answer in 0.3 s" in server.agents.problems[0]
 
     asyncio.run(run())
+
+
+def test_tuples_that_another_thread_has_not_finished_are_left_to_it(tmp_path: Path) -> None:
+    # CPython resizes a growing tuple in place, and raises SystemError where the agent has a reference to it.
+    script = tmp_path / "busy.py"
+    script.write_text("""
+import os, threading
+from leakline_agent.commands import Commands
+kept = [[] for _ in range(400_000)]
+def ask():
+    commands = Commands()
+    for _ in range(8):
+        commands.run({"do": "sample"})
+    print("well", flush=True)
+    os._exit(0)
+threading.Thread(target=ask, daemon=True).start()
+while True:
+    tuple([] for _ in range(3_000))
+""")
+    environment = {**os.environ, "PYTHONPATH": str(PYTHON_AGENT_DIR)}
+    done = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == ("well\n", "")
 
 
 def _output(environment: dict[str, str], code: str) -> str:

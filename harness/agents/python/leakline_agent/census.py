@@ -3,17 +3,39 @@
 import gc
 import sys
 import threading
+import time
 import tracemalloc
 import warnings
 import weakref
+from contextlib import contextmanager
 from types import AsyncGeneratorType
 
 from leakline_agent import heap
 
 _MOST_COLLECTIONS = 3
+_HELD_S, _ASKED_WITHIN_S = 0.25, 0.006
 _MOST_LISTENERS = 10
 _MOST_CROWDED = 5
 _known_loops = weakref.WeakSet()
+
+
+@contextmanager
+def undisturbed():
+    """Within it no other thread runs, as long as nothing here waits.
+
+    `gc.get_objects` gives out tuples that another thread has not finished (CPython resizes them in place, and raises
+    SystemError there when anybody else has one), so whoever holds its answer must let go of it before others run on.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_HELD_S)
+    try:
+        # Who waits for the interpreter by the old interval (5 ms) may still ask for it: let that pass first.
+        until = time.perf_counter() + _ASKED_WITHIN_S
+        while time.perf_counter() < until:
+            pass
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def settle():
@@ -54,7 +76,7 @@ def sample():
 
 def peek():
     """The counters that cost nothing to read, without a collection: to see if anything moves."""
-    loops = event_loops()
+    loops = _open_loops()
     resources = {"tasks": sum(1 for _ in live_tasks(loops))}
     if all(hasattr(loop, "_scheduled") for loop in loops):  # a stock loop's timers are a list; uvloop's are not
         resources["timers"] = len(live_timers(loops, {}))
@@ -103,7 +125,11 @@ def event_loops():
     """The event loops known to be open; looks for them when none is known."""
     if "asyncio" not in sys.modules:
         return []
-    return _open_loops() or _event_loops_in(objects_by_type())
+    known = _open_loops()
+    if known:
+        return known
+    with undisturbed():
+        return _event_loops_in(objects_by_type())
 
 
 def _event_loops_in(by_type):

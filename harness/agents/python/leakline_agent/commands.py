@@ -44,7 +44,14 @@ class Commands:
             "watch_errors": self.watch_errors,
             "errors": self.errors,
         }[asked["do"]]
-        return _on_loop_thread(lambda: command(**asked.get("with", {})))
+
+        def work():
+            if asked["do"] == "peek":
+                return command()
+            with census.undisturbed():
+                return command(**asked.get("with", {}))
+
+        return _on_loop_thread(work)
 
     def begin(self):
         """Make ready to count: where the allocators cannot be asked, memory is traced (at twice the server's CPU)."""
