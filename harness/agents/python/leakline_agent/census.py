@@ -7,35 +7,35 @@ import time
 import tracemalloc
 import warnings
 import weakref
-from contextlib import contextmanager
 from types import AsyncGeneratorType
 
 from leakline_agent import heap
 
 _MOST_COLLECTIONS = 3
-_HELD_S, _ASKED_WITHIN_S = 0.25, 0.006
+_HELD_S, _LET_OTHERS_S = 0.5, 0.001
 _MOST_LISTENERS = 10
 _MOST_CROWDED = 5
 _known_loops = weakref.WeakSet()
 
 
-@contextmanager
-def undisturbed():
-    """Within it no other thread runs, as long as nothing here waits.
+def objects():
+    """What the collector tracks, but for tuples.
 
-    `gc.get_objects` gives out tuples that another thread has not finished (CPython resizes them in place, and raises
-    SystemError there when anybody else has one), so whoever holds its answer must let go of it before others run on.
+    `gc.get_objects` gives out tuples that another thread has not finished: CPython resizes them in place, and raises
+    SystemError in that thread where anybody else has one. So no other thread runs until they are let go of: whoever
+    waits for the interpreter asks for it after the switch interval, the one that held when the wait began.
     """
     before = sys.getswitchinterval()
     sys.setswitchinterval(_HELD_S)
     try:
-        # Who waits for the interpreter by the old interval (5 ms) may still ask for it: let that pass first.
-        until = time.perf_counter() + _ASKED_WITHIN_S
-        while time.perf_counter() < until:
-            pass
-        yield
+        time.sleep(_LET_OTHERS_S)  # who waits already may ask at once: let that pass
+        return [thing for thing in gc.get_objects() if type(thing) is not tuple]
     finally:
         sys.setswitchinterval(before)
+
+
+def _number_of_objects():
+    return sum(map(len, map(gc.get_objects, (None,))))  # one call into C, for the same reason
 
 
 def settle():
@@ -64,7 +64,7 @@ def sample():
     if in_use is not None:
         resources["heap"] = in_use
     by_type = objects_by_type()
-    resources["objects"] = len(gc.get_objects())
+    resources["objects"] = _number_of_objects()
     loops = _event_loops_in(by_type)
     resources["timers"] = len(live_timers(loops, by_type))
     resources["tasks"] = sum(1 for _ in live_tasks(loops))
@@ -86,7 +86,7 @@ def peek():
 def objects_by_type():
     """{exact type: [objects]} of the types of interest among all objects that the collector tracks."""
     bases, wanted, by_type = _bases(), {}, {}
-    for thing in gc.get_objects():
+    for thing in objects():
         kind = type(thing)
         interesting = wanted.get(kind)
         if interesting is None:
@@ -125,11 +125,7 @@ def event_loops():
     """The event loops known to be open; looks for them when none is known."""
     if "asyncio" not in sys.modules:
         return []
-    known = _open_loops()
-    if known:
-        return known
-    with undisturbed():
-        return _event_loops_in(objects_by_type())
+    return _open_loops() or _event_loops_in(objects_by_type())
 
 
 def _event_loops_in(by_type):

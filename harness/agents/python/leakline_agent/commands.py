@@ -44,14 +44,7 @@ class Commands:
             "watch_errors": self.watch_errors,
             "errors": self.errors,
         }[asked["do"]]
-
-        def work():
-            if asked["do"] == "peek":
-                return command()
-            with census.undisturbed():
-                return command(**asked.get("with", {}))
-
-        return _on_loop_thread(work)
+        return _on_loop_thread(lambda: command(**asked.get("with", {})))
 
     def begin(self):
         """Make ready to count: where the allocators cannot be asked, memory is traced (at twice the server's CPU)."""
@@ -100,7 +93,7 @@ class Commands:
             return {"resources": {}, "heap": []}  # a process that was started meanwhile
         recorder.uninstall()
         census.settle()
-        fresh = gc.get_objects()
+        fresh = census.objects()
         young = {id(thing) for thing in fresh} if self._froze else set()
         self._thaw()
         held = holders.Held(recorder, fresh, young)

@@ -4,6 +4,7 @@ import gc
 import sys
 from collections import OrderedDict, deque
 
+from leakline_agent import census
 from leakline_agent.frames import kind_of
 
 _KINDS = (dict, list, set, deque, OrderedDict)
@@ -14,7 +15,7 @@ _MOST_REFERRERS = 200
 
 def sizes():
     """{identity: length} of every list, dict, set and deque."""
-    return {id(thing): len(thing) for thing in gc.get_objects() if type(thing) in _KINDS}
+    return {id(thing): len(thing) for thing in census.objects() if type(thing) in _KINDS}
 
 
 def grown(before, young, least):
@@ -23,7 +24,7 @@ def grown(before, young, least):
     One call for all: looking for who refers to something walks the whole heap.
     """
     longer = []
-    for thing in gc.get_objects():
+    for thing in census.objects():
         if type(thing) in _KINDS and id(thing) not in young:
             more = len(thing) - before.get(id(thing), len(thing))
             if more >= least and thing is not before and thing is not young:
