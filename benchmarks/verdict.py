@@ -3,7 +3,8 @@
 Clean traces of seven kinds of noise, at the amplitude that each counter has on the sound restaurant and at three
 times that; then leaks of several sizes under all of these. For each: how often the verdict is leaking and
 inconclusive, with the upper 95 % bound of false alarms. The same traces through three simpler rules, for comparison:
-after, psleak's (it grew in each of the last rounds) and CPython refleak's (it grew in each of three rounds).
+before and after, psleak's (it grew in each of the last rounds) and CPython refleak's (it grew in each of three
+rounds).
 """
 
 from __future__ import annotations

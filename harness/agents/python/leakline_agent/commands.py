@@ -30,8 +30,8 @@ class Commands:
         self._sizes = {}
         self._swallowed = None
         self._native = None
-        if os.getpid() != _imported_in:  # a fork's copy of a running loop: as a rule nobody goes back to it
-            _deaf.update(filter(None, [_running_loop()]))
+        if os.getpid() != _imported_in and (loop := _running_loop()) is not None:
+            _deaf.add(loop)  # a fork's copy of a running loop: as a rule nobody goes back to it
 
     def run(self, asked):
         """Do one command, on the event loop's own thread where there is one: nothing moves meanwhile."""
