@@ -75,18 +75,21 @@ class Calls:
             self._progress.calls(done, cycles)
             yield
 
-    async def one(self, scenario: Scenario | None = None) -> None:
-        """Make one call, by another `scenario` if one is given; how it goes is only counted."""
+    async def one(self, scenario: Scenario | None = None) -> bool:
+        """Make one call, by another `scenario` if one is given; whether it goes as scripted, which is counted too."""
+        scenario = scenario or self._scenario
+        limit_s = _CALL_LIMIT_S + scenario.seconds / self.pace.speed
         try:
-            async with asyncio.timeout(_CALL_LIMIT_S):
-                made = await self._telephone.call(self._url, scenario or self._scenario)
+            async with asyncio.timeout(limit_s):
+                made = await self._telephone.call(self._url, scenario)
             failure, problems = made.failure, made.problems
         except TimeoutError:
-            failure, problems = f"not over after {_CALL_LIMIT_S:g} s", ()
+            failure, problems = f"not over after {limit_s:.0f} s", ()
         self.made += 1
         self.problems.update(problems[:1])
         if failure:
             self.failures[failure] += 1
+        return not failure
 
     async def alive(self, work: Coroutine[object, object, T] | Awaitable[T]) -> T:
         """The result of `work`, unless the SUT ends first. Raises RunError then."""

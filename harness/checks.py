@@ -14,7 +14,7 @@ from fakes.ledger import Ledger
 from harness import findings, levels
 from harness.calls import Calls
 from harness.counters import Counters
-from harness.model import Finding, Frame, Level
+from harness.model import Finding, Frame, Level, Resource
 from harness.probes import process
 from harness.probes.agent import Agents
 from harness.survey import OFTEN, Caught, SiteCount
@@ -26,6 +26,10 @@ _CALLS_WITH_ERRORS = 5
 _LONG_CALLS = 3
 _LATE = 0.85
 _BEAT_S = 0.05
+
+
+class _NotMeasuredError(Exception):
+    """Why a level cannot be measured."""
 
 
 class Checks:
@@ -48,6 +52,8 @@ class Checks:
         self._faults = faults
         self._calls = calls
         self._counters = counters
+        self.unmeasured: dict[Resource, str] = {}
+        """{resource: why its level was not measured}, of those asked for."""
 
     async def judge(self, *, peak: bool) -> tuple[Level, ...]:
         """The levels; `peak` says whether to make long calls too."""
@@ -62,7 +68,7 @@ class Checks:
             told = levels.lines_of_trouble(self._sut.printed())
             found.append(levels.silent_errors(self._failed_for_good(), told))
         if peak:
-            found += await self._peak()
+            found += await self._judge_peak()
         return tuple(found)
 
     async def explain(self, level: Level, root: Path) -> Finding:
@@ -92,26 +98,31 @@ class Checks:
         # A request of calls that run at the same time is of no call for certain: not more than all can have failed.
         return min(self._calls.made, sum(connection.has_failed for connection in last.values()))
 
-    async def _peak(self) -> list[Level]:
-        """Memory above rest within a call and within a long one: the least of a few, since garbage may pile up."""
-        if self._scenario.restart_after_s is not None:
-            return []
+    async def _judge_peak(self) -> list[Level]:
         try:
-            long_call = self._scenario.stretched(levels.STRETCH)
-        except ScenarioError:
+            if self._scenario.restart_after_s is not None:
+                raise _NotMeasuredError("the server is stopped in the middle of its calls")
+            short, long, longer = [await self._peak(self._scenario.stretched(times)) for times in levels.STRETCHES]
+        except (_NotMeasuredError, ScenarioError) as why:
+            self.unmeasured["peak_heap"] = str(why)
             return []
-        peaks = {}
-        for name, scenario in (("short", self._scenario), ("long", long_call)):
-            seen = []
-            for _ in range(_LONG_CALLS):
-                rest = (await self._counters.quiet())["rss"]
-                if not process.forget_peak(self._sut):
-                    return []
-                await self._calls.alive(self._calls.one(scenario))
+        return [levels.peak_heap(short, long, longer)]
+
+    async def _peak(self, scenario: Scenario) -> float:
+        """Memory above rest within such a call: the least of a few, since garbage may pile up."""
+        seen = []
+        for _ in range(_LONG_CALLS):
+            rest = (await self._counters.quiet())["rss"]
+            if not process.forget_peak(self._sut):
+                raise _NotMeasuredError(
+                    "this system does not tell the most memory that a process had since a given moment"
+                )
+            if await self._calls.alive(self._calls.one(scenario)):
                 await self._counters.quiet()
                 seen.append(process.above_rest(self._sut, rest))
-            peaks[name] = min(seen)
-        return [levels.peak_heap(peaks["short"], peaks["long"])]
+        if not seen:
+            raise _NotMeasuredError(f"none of {_LONG_CALLS} calls of {scenario.seconds:g} s went as scripted")
+        return min(seen)
 
     async def _allocating(self) -> list[Sequence[Frame]]:
         """The stack that holds the most memory late in a long call.
@@ -126,7 +137,7 @@ class Checks:
         return []
 
     async def _held_late(self, *, deep: bool) -> list[SiteCount]:
-        long_call = self._scenario.stretched(levels.STRETCH)
+        long_call = self._scenario.stretched(levels.STRETCHES[1])
         await self._agents.watch(deep=deep)
         call = asyncio.ensure_future(self._calls.one(long_call))
         done_s = 0.0

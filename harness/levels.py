@@ -14,10 +14,10 @@ from harness.words import amount
 MOST_WAKEUPS = 1_800.0
 """Wake-ups a minute of an idle server's process. A server's own loop may wake ten times a second (uvicorn does)."""
 
-STRETCH = 8
-"""How many times as long the long call is."""
+STRETCHES = (1, 8, 16)
+"""How many times as long as scripted the calls are whose memory is compared."""
 
-_LEAST_PEAK_BYTES = 4.0 * 1024 * 1024
+_LEAST_PEAK_BYTES = 8.0 * 1024 * 1024
 _STEADY_BYTES = 256.0 * 1024
 _MOST_EXPONENT = 1.5
 _LEAST_FAILURES = 3
@@ -38,20 +38,23 @@ def wakeups(number: float, seconds: float, limit: float = MOST_WAKEUPS) -> Level
     return Level("wakeups", "leaking" if rate > limit else "clean", rate, limit, text)
 
 
-def peak_heap(short: float, long: float) -> Level:
-    """Judge the bytes that a call needs beyond rest: one call, and one in which all is said STRETCH times as long.
+def peak_heap(short: float, long: float, longer: float) -> Level:
+    """Judge the bytes beyond rest that calls need: of STRETCHES, one as scripted and two of which one is twice as long.
 
     Memory that grows in proportion to the length of a call is what a recording needs; more is a copy of copies.
+    What any call needs, however short, is in all three and goes with the differences.
     """
-    exponent = math.log(max(long, 1.0) / max(short, _STEADY_BYTES)) / math.log(STRETCH)
-    too_much = long >= _LEAST_PEAK_BYTES and exponent > _MOST_EXPONENT
+    more, twice = max(long - short, _STEADY_BYTES), max(longer - short, 1.0)
+    exponent = math.log2(twice / more)
+    too_much = longer >= _LEAST_PEAK_BYTES and exponent > _MOST_EXPONENT
     text = (
-        f"{amount('peak_heap', long, sign=True)} within a call {STRETCH} times as long, "
-        f"{amount('peak_heap', short, sign=True)} within one"
+        f"{amount('peak_heap', longer, sign=True)} within a call {STRETCHES[2]} times as long, "
+        f"{amount('peak_heap', long, sign=True)} within one {STRETCHES[1]} times, "
+        f"{amount('peak_heap', short, sign=True)} within one as scripted"
     )
     if too_much:
         text += f": it grows with the length to the power of {exponent:.1f}"
-    return Level("peak_heap", "leaking" if too_much else "clean", long, _LEAST_PEAK_BYTES, text)
+    return Level("peak_heap", "leaking" if too_much else "clean", longer, _LEAST_PEAK_BYTES, text)
 
 
 def silent_errors(failed: int, told: int) -> Level:

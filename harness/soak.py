@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness import verdict
 from harness.checks import Checks
-from harness.governor import govern
+from harness.governor import govern, idle
 from harness.lines import Lines
 from harness.model import MEMORY, Finding, Growth, Level, Resource, RunResult, Sample, State
 from harness.observer import Observer, Silent
@@ -88,6 +88,7 @@ class _Run:
         settings = self._settings
         self._observer.phase("warm-up")
         await self._stage.make(settings.warmup, self._at_a_time)
+        await self._calls.alive(idle(self._sut))
         self._observer.phase("calls")
         counted_from = self._calls.made
         await self._sample_after(0)
@@ -247,7 +248,7 @@ class _Run:
             findings=found,
             samples=told(self._samples),
             levels=tuple(levels),
-            unmeasured=self._stage.unmeasured(growths),
+            unmeasured=self._stage.unmeasured(growths) | self._checks.unmeasured,
             notes=tuple(notes),
             directory=str(self._directory),
             allocations=self._lines.allocations,

@@ -13,18 +13,31 @@ def test_wakeups_are_judged_by_the_minute(number: float, seconds: float, state: 
 
 
 @pytest.mark.parametrize(
-    ("short", "long", "state"),
+    ("rest", "each", "power", "state"),
     [
-        (0, 3 * MIB, "clean"),  # little, whatever its shape
-        (4 * MIB, 32 * MIB, "clean"),  # in proportion to the length
-        (4 * MIB, 60 * MIB, "clean"),
-        (1 * MIB, 60 * MIB, "leaking"),  # with its square
-        (0, 40 * MIB, "leaking"),
-        (30 * MIB, 20 * MIB, "clean"),
+        (0, 0.02, 2, "clean"),  # little, whatever its shape
+        (0, 4, 1, "clean"),  # in proportion to the length
+        (4, 4, 1, "clean"),
+        (100, 1, 1, "clean"),
+        (0, 0.1, 2, "leaking"),  # with its square
+        (1.5, 0.1, 2, "leaking"),  # whatever a call needs besides
+        (100, 1, 2, "leaking"),
+        (4, 10, 0, "clean"),
     ],
 )
-def test_memory_within_a_call_may_grow_with_its_length_and_no_faster(short: float, long: float, state: str) -> None:
-    assert levels.peak_heap(short, long).state == state
+def test_memory_within_a_call_may_grow_with_its_length_and_no_faster(
+    rest: float, each: float, power: float, state: str
+) -> None:
+    level = levels.peak_heap(*(MIB * (rest + each * length**power) for length in levels.STRETCHES))
+    assert level.state == state, level.text
+
+
+@pytest.mark.parametrize("noise", [-0.4, 0.4])
+def test_what_memory_within_a_call_is_told_with_is_more_than_its_noise(noise: float) -> None:
+    short, long, longer = (MIB * (1 + 0.5 * length) for length in levels.STRETCHES)
+    assert levels.peak_heap(short, long + noise * MIB, longer - noise * MIB).state == "clean"
+    short, long, longer = (MIB * (1 + 0.2 * length**2) for length in levels.STRETCHES)
+    assert levels.peak_heap(short - noise * MIB, long + noise * MIB, longer - noise * MIB).state == "leaking"
 
 
 @pytest.mark.parametrize(
