@@ -39,7 +39,7 @@ def wakeups(number: float, seconds: float, limit: float = MOST_WAKEUPS) -> Level
 
 
 def peak_heap(short: float, long: float, longer: float) -> Level:
-    """Judge the bytes beyond rest that calls need: of STRETCHES, one as scripted and two of which one is twice as long.
+    """Judge the bytes beyond rest that calls of STRETCHES need: one as scripted, two of which one is twice as long.
 
     Memory that grows in proportion to the length of a call is what a recording needs; more is a copy of copies.
     What any call needs, however short, is in all three and goes with the differences.
