@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 SUTS := .venv-suts/.installed
 NODE := tests/suts/node/node_modules/.installed restaurant_node/node_modules/.installed
 
-.PHONY: demo test pythons check chromium docs screenshots benchmark clean
+.PHONY: demo test pythons audit check chromium docs screenshots benchmark clean
 
 demo: $(INSTALLED)
 	$(BIN)/leakline soak
@@ -30,6 +30,10 @@ test: check $(CHROMIUM) $(SUTS) $(if $(shell command -v npm),$(NODE))
 # What depends on the interpreter, the agent above all, on each newer Python that this machine has.
 pythons:
 	.ci/pythons $(WORKERS)
+
+# Known vulnerabilities of the pinned packages.
+audit:
+	.ci/audit
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -64,4 +68,4 @@ $(NODE): %/node_modules/.installed: %/package.json
 	touch $@
 
 clean:
-	rm -rf site $(VENV) .venv-3.* .venv-suts tests/suts/node/node_modules restaurant_node/node_modules runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf site $(VENV) .venv-3.* .venv-audit .venv-suts tests/suts/node/node_modules restaurant_node/node_modules runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -137,7 +137,8 @@ def wave_of(engine: Engine, wave: int, calls: int, url: str, scenario: Scenario)
     as_scripted = sum(o.placed is not None and not o.placed.failure for o in outcomes)
     lateness = engine.take_lateness()
     print(
-        f"  wave {wave}: {under_way:,} under way with rss {during:.1f} MiB; {as_scripted:,} of {calls:,} as scripted in "
+        f"  wave {wave}: {under_way:,} under way with rss {during:.1f} MiB; "
+        f"{as_scripted:,} of {calls:,} as scripted in "
         f"{time.monotonic() - began:.0f} s; rss {rss_mib():.1f} MiB after; "
         f"p99 lateness {1000 * lateness.quantile(0.99):.1f} ms"
     )

@@ -9,8 +9,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from time import time
+from time import monotonic, time
 from typing import Any
+
+_STARTED = time() - monotonic()
+
+
+def unix_seconds() -> float:
+    """Seconds since 1970 by the clock as it was when leakline began: what is set meanwhile is no time that passes."""
+    return _STARTED + monotonic()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,7 @@ class Connection:
 class Ledger:
     """What the fakes saw. Not thread-safe: it belongs to the event loop of the fakes."""
 
-    def __init__(self, *, keep: int = 1000, clock: Callable[[], float] = time) -> None:
+    def __init__(self, *, keep: int = 1000, clock: Callable[[], float] = unix_seconds) -> None:
         self._clock = clock
         self._last_id = 0
         self._open: dict[int, Connection] = {}

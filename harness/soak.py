@@ -46,7 +46,7 @@ async def soak(
     nothing that was started is left running, and the journal holds what was seen.
     """
     async with on_stage(settings, observer or Silent(), scenario=scenario) as stage:
-        return stage.finish(await _Run(stage).carry_out())
+        return await stage.finish(await _Run(stage).carry_out())
 
 
 class _Run:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import random
 import socket
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fakes.faults import FaultPlan
-from fakes.ledger import Ledger
+from fakes.ledger import Ledger, unix_seconds
 from fakes.openai import OpenAIServer
 from fakes.twilio import Pace, TwilioRest
 from harness import budgets, record
@@ -34,7 +33,7 @@ from harness.probes.gauges import Gauges
 from harness.probes.gauges import parse as parse_gauges
 from harness.reaper import Reaper
 from harness.settings import SoakSettings
-from harness.sut import Sut, is_listening, parse_command
+from harness.sut import STOP_S, Sut, is_listening, parse_command
 from scenarios.scenario import Scenario
 
 _PORTS, _TRIES = range(10_000, 32_000), 100
@@ -87,8 +86,8 @@ class Stage:
         counted = self.agents.counted or COUNTED["Python"]
         return {name: why for name in counted if all(growth.resource != name for growth in growths)}
 
-    def finish(self, result: RunResult) -> RunResult:
-        """The result with the budgets applied and with what the fakes saw; it is written to the journal."""
+    async def finish(self, result: RunResult) -> RunResult:
+        """The result with budgets applied, what the fakes saw, and how the server ended; it is written too."""
         result = budgets.apply(result, self.settings.policy(), datetime.now().astimezone().date())
         result = replace(
             result,
@@ -96,8 +95,17 @@ class Stage:
             seen=record.seen(self.ledger, self.began),
             faults={str(rule): times for rule, times in self.faults.struck},
         )
+        result = replace(result, notes=(*result.notes, *await self._stop()))
         self.journal.write("result", **result.to_json())
         return result
+
+    async def _stop(self) -> list[str]:
+        self.observer.phase("stopping the server")
+        before = self.sut.outlived
+        await self.sut.stop()
+        left = self.sut.outlived - before
+        told = f"{left} of the server's processes did not end within {STOP_S:g} s of SIGTERM, and had to be killed"
+        return [told] if left else []
 
 
 @asynccontextmanager
@@ -125,7 +133,7 @@ async def on_stage(
     async with AsyncExitStack() as stack:
         reaper = stack.enter_context(Reaper())
         journal = stack.enter_context(Journal(directory))
-        began, circumstances = time.time(), record.about(given)
+        began, circumstances = unix_seconds(), record.about(given)
         told = asdict(given) | {"env": sorted(given.env)}  # names alone: the values may be secret
         journal.write("run", settings=told, scenario=scenario.to_json(), about=circumstances)
         environment = await _start_fakes(stack, settings, scenario, ledger, faults)

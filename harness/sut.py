@@ -20,7 +20,8 @@ from harness.errors import RunError, UsageError
 from harness.reaper import Reaper, is_running, members
 
 _POLL_S = 0.05
-_STOP_S = 5.0
+STOP_S = 5.0
+"""What a server is given to end after SIGTERM."""
 _LAST_BREATH_S = 0.5
 """For what a server has started and does not wait for, once it has ended itself."""
 _LAST_LINES = 5
@@ -206,7 +207,7 @@ class Sut:
             with contextlib.suppress(psutil.NoSuchProcess):
                 psutil.Process(process.pid).terminate()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), _STOP_S)
+                await asyncio.wait_for(process.wait(), STOP_S)
             await _until_gone(family, _LAST_BREATH_S)
         left = {*family, *members(process.pid)}
         self.outlived += sum(is_running(member) for member in left)
@@ -214,7 +215,7 @@ class Sut:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
         await process.wait()
-        await _until_gone(left, _STOP_S)
+        await _until_gone(left, STOP_S)
         if self._reaper is not None:
             self._reaper.forget(process.pid)
 

@@ -116,7 +116,7 @@ class Host:
         elif not calls.made or any(growth.state != "clean" for growth in growths):
             state = "inconclusive"
         samples = (self._before, *(s for s in self._readings if s.values.keys() >= after.values.keys()), after)
-        return stage.finish(
+        return await stage.finish(
             RunResult(
                 sut=stage.name,
                 scenario=stage.scenario.name,

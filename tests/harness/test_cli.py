@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 import openai
 import psutil
 import pytest
+
+from harness import runs
 
 Leakline = Callable[..., "subprocess.CompletedProcess[str]"]
 URL = "ws://127.0.0.1:{port}/media-stream"
@@ -45,6 +48,10 @@ def test_the_fixed_demo_server_is_clean(leakline: Leakline) -> None:
         (("--leaks", "none", "--sut", "true", "--url", URL), "--leaks: it is for the demo server"),
         (("--leaks", "none", "--scenario", "nope"), "scenario: expected one of"),
         (("--leaks", "none", "--runs", "/dev/null/x"), "runs: cannot make"),
+        (
+            ("--leaks", "none", "--runs", "/sys/x"),
+            "runs: cannot make /sys/x",
+        ),  # nobody may write there, not even root
         (("--nope",), "No such option"),
     ],
 )
@@ -186,3 +193,45 @@ def test_a_full_disk_ends_the_run_with_its_reason_and_keeps_what_was_written(tmp
     (run,) = (tmp_path / "runs").iterdir()
     kinds = [json.loads(line)["kind"] for line in (run / "journal.jsonl").read_text().splitlines()[:-1]]
     assert "sample" in kinds
+
+
+_JUMPING = """
+import sys, time
+real = time.time
+time.time = lambda: real() + 3600 * (int(4 * time.monotonic()) % 2)  # an hour there and back, twice a second
+from harness.cli import main
+main()
+"""
+
+
+def test_a_clock_that_is_set_meanwhile_changes_nothing(tmp_path: Path) -> None:
+    bridge = Path(__file__).parents[1] / "suts" / "bridge.py"
+    soak = [
+        sys.executable,
+        "-c",
+        _JUMPING,
+        "soak",
+        "--sut",
+        f"{sys.executable} {bridge} {{port}} model_socket",
+        *SHORT,
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [*soak, "--url", "ws://127.0.0.1:{port}/"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    result = runs.load(run)
+    assert [found.resource for found in result.findings] == ["connections"]
+    times = [sample.at_s for sample in result.samples]
+    assert times == sorted(times)
+    assert times[-1] < result.seconds < 120
+    assert result.seen
+    for row in result.seen:
+        assert 0 <= row.opened_s <= (row.closed_s or 120) <= 120, row
