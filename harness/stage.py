@@ -36,6 +36,9 @@ from harness.settings import SoakSettings
 from harness.sut import STOP_S, Sut, is_listening, parse_command
 from scenarios.scenario import Scenario
 
+NOT_TOLD = "the operating system does not tell"
+"""Why something is not measured on other systems than Linux."""
+
 _PORTS, _TRIES = range(10_000, 32_000), 100
 
 
@@ -80,7 +83,11 @@ class Stage:
 
     def unmeasured(self, growths: Sequence[Growth]) -> dict[Resource, str]:
         """{resource: why it was not measured}, of what an agent counts."""
-        why = "its agent stepped aside" if self.agents.problems else "no agent in the server"
+        why = "no agent in the server"
+        if self.agents.present:
+            why = NOT_TOLD
+        if self.agents.problems:
+            why = "its agent stepped aside"
         if self.scenario.restart_after_s is not None:
             why = "of what outlives the server alone"
         counted = self.agents.counted or COUNTED["Python"]

@@ -2,11 +2,13 @@
 
 import asyncio
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from harness.model import Finding, Growth, RunResult, Sample
+from harness.probes import descriptors, process
 from harness.probes.agent import survey_of
 from harness.processes import by_process
 from harness.settings import SoakSettings
@@ -85,3 +87,14 @@ def test_what_one_place_made_in_several_processes_is_one_row() -> None:
     assert survey.allocated_per_cycle == 12.5
     assert [(keeper.owner, keeper.per_cycle) for keeper in survey.keepers] == [("a.KEPT", 1.0)]
     assert survey.types == {"a.C": 1.0}
+
+
+def test_what_the_system_does_not_tell_is_said_to_be_unseen(
+    bridge: Callable[..., SoakSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for probe in (process, descriptors):
+        monkeypatch.setattr(probe, "_PROC", tmp_path / "no-proc")  # as on macOS
+    result = asyncio.run(soak(bridge("model_socket", cycles=16, settle=0.5, peak=True, scenario="voicemail")))
+    assert {found.resource for found in result.findings} == {"connections"}, result.in_full()
+    assert result.unmeasured == dict.fromkeys(("wakeups", "peak_heap"), "the operating system does not tell")
+    assert {"fds", "sockets", "threads", "rss"} <= result.samples[0].values.keys()
