@@ -16,11 +16,11 @@ def by_process(findings: Iterable[Finding], samples: Sequence[Sample]) -> tuple[
     return tuple(replace(finding, processes=_grown(finding.resource, samples)) for finding in findings)
 
 
-def ended(first: Sample, now: Sample, started_anew: Iterable[int]) -> tuple[str, ...]:
-    """The processes with an agent at the first sample that have ended, or are not what they were."""
-    anew = {str(pid) for pid in started_anew}
+def ended(first: Sample, now: Sample, lost: Iterable[int]) -> tuple[str, ...]:
+    """The processes with an agent at the first sample that have ended, or are among those `lost`."""
+    gone = {str(pid) for pid in lost}
     return tuple(
-        pid for pid, own in first.processes.items() if "objects" in own and (pid not in now.processes or pid in anew)
+        pid for pid, own in first.processes.items() if "objects" in own and (pid not in now.processes or pid in gone)
     )
 
 

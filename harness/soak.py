@@ -143,7 +143,7 @@ class _Run:
         self._journal.write("sample", cycles=cycles, values=values, **several)
         self._observer.sample(sample)
         if self._scenario.restart_after_s is None:
-            for pid in ended(self._samples[0], sample, self._agents.started_anew):
+            for pid in ended(self._samples[0], sample, self._agents.started_anew | self._agents.lost):
                 self._ended.setdefault(pid, cycles)
         if not self._suspected and len(self._samples) >= verdict.MIN_SAMPLES:
             newest = verdict.judge(self._samples[-_SUSPECT_SAMPLES:], self._floors(), look=verdict.FIRST_LOOK)
@@ -214,6 +214,13 @@ class _Run:
                 found.append(await self._checks.explain(level, Path.cwd()))
         return found
 
+    def _loss(self, pid: str, cycles: int) -> str:
+        if int(pid) in self._agents.started_anew or pid not in self._samples[-1].processes:
+            return f"process {pid} ended or started anew, and what it kept went with it: seen after {cycles} calls"
+        return (
+            f"process {pid} closed what its agent talks by, and is not seen into from then on: after {cycles} calls"
+        )
+
     def _result(self, growths: Sequence[Growth], levels: Sequence[Level], found: tuple[Finding, ...]) -> RunResult:
         calls = self._calls.stats
         notes = [*self._stage.notes, *few(self._agents.problems)]
@@ -221,10 +228,7 @@ class _Run:
             f"a message that Twilio would refuse: {text} ({n} calls)"
             for text, n in self._calls.problems.most_common()
         )
-        notes += few(
-            f"process {pid} ended or started anew, and what it kept went with it: seen after {cycles} calls"
-            for pid, cycles in self._ended.items()
-        )
+        notes += few(self._loss(pid, cycles) for pid, cycles in self._ended.items())
         notes += [f"the fault {rule} never struck" for rule, times in self._faults.struck if not times]
         if self._sut.restarts:
             notes.append(

@@ -87,6 +87,8 @@ class Agents:
         """What went wrong, for the report."""
         self.started_anew: set[int] = set()
         """Processes that since `begin` became another program, or the same from its start, in place."""
+        self.lost: set[int] = set()
+        """Processes that since `begin` have ended, or become another program, or closed what their agent talks by."""
         self._lines: dict[int, _Line] = {}
         self._met: set[int] = set()
         self._crowded: tuple[Crowd, ...] = ()
@@ -165,6 +167,7 @@ class Agents:
     async def begin(self) -> None:
         """Have the agents make ready to count."""
         self.started_anew.clear()  # a launcher may become the server
+        self.lost.clear()
         await self._ask_all("begin")
 
     async def sample(self) -> dict[Resource, float]:
@@ -277,7 +280,8 @@ class Agents:
                 case dict():
                     answers.append((line, answer))
                 case ConnectionError() | asyncio.IncompleteReadError():
-                    self._forget(line)  # the process has ended
+                    self.lost.add(line.pid)
+                    self._forget(line)
                 case AgentError() if optional and not isinstance(answer, SilentAgentError):
                     pass
                 case AgentError():

@@ -73,6 +73,13 @@ def test_a_server_that_starts_itself_anew_is_not_called_clean(bridge: Bridge) ->
     assert note.endswith("seen after 12 calls")  # and eight to warm up
 
 
+def test_a_server_that_cuts_its_agent_off_is_not_called_clean(bridge: Bridge) -> None:
+    result = run(bridge("unruly_cut_agent", settle=0.5, cycles=24))
+    assert result.state == "inconclusive", result.in_full()
+    (note,) = [note for note in result.notes if "not seen into" in note]
+    assert note.endswith("closed what its agent talks by, and is not seen into from then on: after 12 calls")
+
+
 def test_garbage_is_told_in_few_words(bridge: Bridge) -> None:
     result = run(bridge("unruly_garbage", settle=0.5, cycles=24))
     assert result.state == "clean", result.in_full()
