@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 SUTS := .venv-suts/.installed
 NODE := tests/suts/node/node_modules/.installed restaurant_node/node_modules/.installed
 
-.PHONY: demo test pythons audit check chromium docs screenshots benchmark clean
+.PHONY: demo test test-all pythons audit check chromium docs screenshots benchmark clean
 
 demo: $(INSTALLED)
 	$(BIN)/leakline soak
@@ -24,8 +24,14 @@ chromium:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium > /dev/null; \
 	else echo "no Chromium: the tests of the HTML report will be skipped"; fi
 
+TESTS ?= not thorough
+
 test: check $(CHROMIUM) $(SUTS) $(if $(shell command -v npm),$(NODE))
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest -n $(WORKERS) -m "$(TESTS)"
+
+# With those too that are one more of a kind: every leak, path and framework. Half as long again.
+test-all:
+	$(MAKE) --no-print-directory test TESTS=""
 
 # What depends on the interpreter, the agent above all, on each newer Python that this machine has.
 pythons:

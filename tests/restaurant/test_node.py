@@ -108,8 +108,8 @@ def run_soak(leak: str, tmp_path: Path, cycles: int = 32) -> RunResult:
     ("leak", "resource", "per_call", "function"),
     [
         ("websocket_listeners", "listeners", 5.0, "CallSession.listen"),
-        ("handshake_sockets", "connections", 1.0, "RealtimeAdapter.connect"),
-        ("upload_streams", "fds", 1.0, "Services.transcribe"),
+        pytest.param("handshake_sockets", "connections", 1.0, "RealtimeAdapter.connect", marks=pytest.mark.thorough),
+        pytest.param("upload_streams", "fds", 1.0, "Services.transcribe", marks=pytest.mark.thorough),
     ],
 )
 def test_a_leak_alone_is_found_where_it_is_made(
@@ -123,6 +123,7 @@ def test_a_leak_alone_is_found_where_it_is_made(
     assert found.site.function == function, result.in_full()
 
 
+@pytest.mark.thorough
 def test_what_is_only_kept_is_named_by_what_keeps_it(restaurant_node: Path, tmp_path: Path) -> None:
     result = run_soak("unbounded_carts", tmp_path)
     (found,) = result.findings
