@@ -1,8 +1,8 @@
 """Each leak of the restaurant against leakline.
 
 `python benchmarks/corpus.py [--node] [--seed] [--runs N] [--cycles N] [--settle S] [--jobs N] [LEAK ...]` prints,
-for each leak alone, what was found and where, and in how many of the runs it was the same; the sound server comes
-last. It is the table of `docs/corpus.md`.
+for each leak alone, in how many of the runs something was found, and what and where; the sound server comes last.
+It is the table of `docs/corpus.md`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def main() -> None:
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {options.cycles} calls\n"
     )
-    print(f"| {'leak':20} | same in | seconds | found |\n|{'-' * 22}|---|---|---|")
+    print(f"| {'leak':20} | found in | seconds | what and where |\n|{'-' * 22}|---|---|---|")
     began = time.monotonic()
     with ProcessPoolExecutor(options.jobs) as pool:
         waiting = [
@@ -94,9 +94,12 @@ def main() -> None:
 
 def _show(leak: str, runs: Sequence[Run]) -> None:
     # Amounts differ a little from run to run: what is the same is the resource and the place.
-    _, times = Counter(places for places, _, _ in runs).most_common(1)[0]
+    kinds = Counter(places for places, _, _ in runs)
+    found = len(runs) - kinds[()]
     seconds = sum(s for _, _, s in runs) / len(runs)
-    print(f"| {leak:20} | {times} of {len(runs)} | {seconds:4.0f} | {runs[0][1]} |", flush=True)
+    told = {places: text for places, text, _ in reversed(runs)}
+    words = [told[places] + (f" ({times} times)" if len(kinds) > 1 else "") for places, times in kinds.most_common()]
+    print(f"| {leak:20} | {found} of {len(runs)} | {seconds:4.0f} | {'<br>'.join(words)} |", flush=True)
 
 
 if __name__ == "__main__":
