@@ -31,21 +31,23 @@ def told(samples: Sequence[Sample]) -> tuple[Sample, ...]:
     return tuple(replace(sample, processes={}) for sample in samples)
 
 
-def without_children(growths: Sequence[Growth], samples: Sequence[Sample]) -> tuple[Growth, ...]:
-    """`growths` where processes are left behind: what grew in those alone is no leak of its own."""
+def without_children(
+    growths: Sequence[Growth], samples: Sequence[Sample]
+) -> tuple[tuple[Growth, ...], tuple[Companion, ...]]:
+    """(`growths` where processes are left behind: what grew in those alone is no leak of its own; what they hold)."""
     if not any(g.resource == "children" and g.state == "leaking" for g in growths):
-        return tuple(growths)
-    return tuple(
-        replace(g, state="clean", note=_IN_CHILDREN)
-        if g.state == "leaking" and g.resource != "children" and _is_in_children(g.resource, samples)
-        else g
+        return tuple(growths), ()
+    inside = [
+        g
         for g in growths
-    )
+        if g.state == "leaking" and g.resource != "children" and _is_in_children(g.resource, samples)
+    ]
+    left = tuple(replace(g, state="clean", note=_IN_CHILDREN) if g in inside else g for g in growths)
+    return left, tuple(Companion(g.resource, g.per_cycle, "held") for g in inside)
 
 
-def with_children(findings: Iterable[Finding], growths: Sequence[Growth]) -> tuple[Finding, ...]:
-    """`findings`, with what `without_children` took out beside the processes that hold it."""
-    held = [Companion(g.resource, g.per_cycle, "held") for g in growths if g.note == _IN_CHILDREN]
+def with_children(findings: Iterable[Finding], held: Sequence[Companion]) -> tuple[Finding, ...]:
+    """`findings`, with what the processes that are left hold beside these."""
     return tuple(
         replace(finding, companions=(*finding.companions, *held)) if _tells_of_children(finding) else finding
         for finding in findings
