@@ -23,7 +23,7 @@ from scenarios.scenario import Scenario
 from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Press, Say, Send
 
 PATIENCE_S = 5.0
-"""How long a caller waits for the agent to say something: in call time, and at least this long in real time."""
+"""How long a caller usually waits for the agent to say something."""
 
 _QUIET_S = 1.0
 _LEAST_REAL_QUIET_S = 0.3
@@ -52,6 +52,8 @@ class ScriptedCall:
 
     Args:
         speed: call seconds per second; patience is kept in real time too.
+        patience_s: how long the caller waits for the agent to say something: in call time, and at least as long in
+            real time.
         stream: the line that the caller is on; by default a new Media Stream, or a browser's session where the
             scenario has a browser. It may be set until the call begins.
     """
@@ -62,6 +64,7 @@ class ScriptedCall:
         ids: StreamIds,
         *,
         speed: float = 1.0,
+        patience_s: float = PATIENCE_S,
         stream: AnyLine | None = None,
     ) -> None:
         self.goodbye: Goodbye | None = None
@@ -90,7 +93,7 @@ class ScriptedCall:
         self._heard_before_s = 0.0
         self._expected_s = 0.0
         self._last_audio_at = 0.0
-        self._patience_s = PATIENCE_S * max(1.0, speed)
+        self._patience_s = patience_s * max(1.0, speed)
         self._quiet_s = max(_QUIET_S, _LEAST_REAL_QUIET_S * speed)
 
     @property

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Protocol, TypeVar
 
 from fakes.faults import FaultPlan
 from fakes.ledger import Ledger
 from fakes.twilio import Pace
+from harness.call import PATIENCE_S
 from harness.errors import RunError
 from harness.fakes import Telephone
 from harness.model import CallStats
@@ -20,6 +22,7 @@ from scenarios.scenario import Scenario
 T = TypeVar("T")
 
 _CALL_LIMIT_S = 180.0
+_WATCHED_PATIENCE_S = 30.0
 _LAST_GASP_S = 0.5
 
 
@@ -56,6 +59,7 @@ class Calls:
         self._faults = faults
         self._progress = progress
         self._telephone = Telephone(ledger, pace=self.pace, faults=faults)
+        self._is_patient = False
 
     @property
     def stats(self) -> CallStats:
@@ -91,6 +95,15 @@ class Calls:
             self.failures[failure] += 1
         return not failure
 
+    @contextlib.contextmanager
+    def patiently(self) -> Iterator[None]:
+        """For a `with` in which the server is slow since it is watched: callers wait longer, and all may fail."""
+        self._is_patient, self._telephone.patience_s = True, _WATCHED_PATIENCE_S
+        try:
+            yield
+        finally:
+            self._is_patient, self._telephone.patience_s = False, PATIENCE_S
+
     async def alive(self, work: Coroutine[object, object, T] | Awaitable[T]) -> T:
         """The result of `work`, unless the SUT ends first. Raises RunError then."""
         task = asyncio.ensure_future(work)
@@ -121,7 +134,7 @@ class Calls:
             )
             await self.alive(asyncio.gather(*(self.one() for _ in range(size)), *cut_off))
             failed = self.failures - failed_before
-            if self._faults.has_struck or failed.total() < size:
+            if self._is_patient or self._faults.has_struck or failed.total() < size:
                 return
             await self.alive(asyncio.sleep(_LAST_GASP_S))  # did they fail because the server has just died?
         reasons = ", ".join(f"{reason} ({number} calls)" for reason, number in failed.most_common(3))

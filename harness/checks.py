@@ -76,21 +76,27 @@ class Checks:
 
     async def explain(self, level: Level, root: Path) -> Finding:
         """A finding of a level that is too high, with the lines that can be told."""
-        stacks: list[Sequence[Frame]] = []
+        stacks: Sequence[Sequence[Frame]] = ()
         if self._agents.present:
-            match level.resource:
-                case "wakeups":
-                    await self._agents.watch()
-                    await self._calls.alive(asyncio.sleep(_IDLE_S))
-                    survey = await self._calls.alive(self._agents.survey(1))
-                    stacks = [row.stack for row in survey.woke[:1]]
-                case "silent_errors":
-                    stacks = [(caught,) for caught in (await self._swallowing())[:1]]
-                case "peak_heap":
-                    stacks = await self._allocating()
+            with self._calls.patiently():
+                stacks = await self._stacks(level)
         sites = [site for stack in stacks if (site := findings.site_of(stack, root)) is not None]
         unique = tuple(dict.fromkeys(sites))
         return Finding(level.resource, level.value, level, unique, (), tuple(stacks[0]) if stacks else ())
+
+    async def _stacks(self, level: Level) -> Sequence[Sequence[Frame]]:
+        match level.resource:
+            case "wakeups":
+                await self._agents.watch()
+                await self._calls.alive(asyncio.sleep(_IDLE_S))
+                survey = await self._calls.alive(self._agents.survey(1))
+                return [row.stack for row in survey.woke[:1]]
+            case "silent_errors":
+                return [(caught,) for caught in (await self._swallowing())[:1]]
+            case "peak_heap":
+                return await self._allocating()
+            case _:
+                return []
 
     def _failed_for_good(self) -> int:
         """Calls in which an exchange with the model failed and was not made good by a later one."""

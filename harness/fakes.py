@@ -24,7 +24,7 @@ from fakes.twilio import (
     TwilioRest,
     line_for,
 )
-from harness.call import ScriptedCall
+from harness.call import PATIENCE_S, ScriptedCall
 from harness.meter import Heard
 from scenarios.scenario import Scenario
 
@@ -77,6 +77,8 @@ class Telephone:
         self._pace = pace or Pace()
         self._line = line or Line()
         self._numbers = numbers or count(1)
+        self.patience_s = PATIENCE_S
+        """How long its callers wait for the agent to say something."""
 
     async def call(self, url: str, scenario: Scenario, *, digits: tuple[str, ...] = ()) -> Placed:
         """Make one call and stay on the line to its end. `digits` are pressed at each `Gather`."""
@@ -93,7 +95,8 @@ class Telephone:
 
     def caller(self, scenario: Scenario) -> ScriptedCall:
         """A new caller with SIDs of its own."""
-        return ScriptedCall(scenario, StreamIds.numbered(next(self._numbers)), speed=self._pace.speed)
+        ids = StreamIds.numbered(next(self._numbers))
+        return ScriptedCall(scenario, ids, speed=self._pace.speed, patience_s=self.patience_s)
 
 
 def _page(url: str, path: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from harness import findings, record
 from harness.model import MEMORY, Allocation, Finding, Growth
 from harness.stage import Stage
+from harness.survey import Survey
 
 _WATCH_CYCLES = 13
 """A prime: what is made once in so many calls does not divide it."""
@@ -37,30 +38,39 @@ class Lines:
         leaking = [g for g in growths if g.state == "leaking"]
         if not leaking:
             return ()
-        survey = deep = None
-        # What outlives a server that is stopped was made in a process that is no more.
-        if self._agents.present and self._stage.scenario.restart_after_s is None:
-            rarest = min((g.per_cycle for g in leaking if g.resource not in MEMORY), default=1.0)
-            cycles = min(_MOST_WATCH_CYCLES, max(_WATCH_CYCLES, math.ceil(4 / rarest)))
-            self._stage.observer.phase("finding the lines")
-            await self._agents.watch()
-            async for _ in self._calls.batches(cycles, self._at_a_time):
-                await self._counters.quiet()  # as between the calls that were measured: it may matter to what leaks
-            survey = await self._calls.alive(self._agents.survey(cycles))
-            if findings.needs_deep_watch(growths, survey):
-                self._stage.observer.phase("finding the lines that allocate")
-                await self._agents.watch(deep=True)
-                await self._stage.make(_DEEP_WATCH_CYCLES, 1)
-                deep = await self._calls.alive(self._agents.survey(_DEEP_WATCH_CYCLES))
-                if findings.needs_native_watch(growths, survey, deep) and await self._agents.watch_native():
-                    self._stage.observer.phase("finding the lines that allocate in C")
-                    await self._stage.make(_DEEP_WATCH_CYCLES, 1)
-                    native = await self._calls.alive(self._agents.survey(_DEEP_WATCH_CYCLES, of="Python"))
-                    self.beside = await record.memray_reports(self._agents.native_traces, self._stage.directory)
-                    # memray sees what C code allocates and not Python's small objects: the one that explains it best.
-                    grown = next(g.per_cycle for g in leaking if g.resource == "heap")
-                    deep = min(deep, native, key=lambda each: abs(grown - each.allocated_per_cycle))
+        with self._calls.patiently():
+            survey, deep = await self._watch(growths, leaking)
         found = findings.build(growths, survey, Path.cwd(), deep, kinds)
         self.allocations = record.allocations(survey, deep)
         self._stage.journal.write("watched", findings=[asdict(finding) for finding in found])
         return found
+
+    async def _watch(
+        self, growths: Sequence[Growth], leaking: Sequence[Growth]
+    ) -> tuple[Survey | None, Survey | None]:
+        """What the agents saw of a few calls, and with whole stacks of allocations of a few more; None where not."""
+        # What outlives a server that is stopped was made in a process that is no more.
+        if not self._agents.present or self._stage.scenario.restart_after_s is not None:
+            return None, None
+        rarest = min((g.per_cycle for g in leaking if g.resource not in MEMORY), default=1.0)
+        cycles = min(_MOST_WATCH_CYCLES, max(_WATCH_CYCLES, math.ceil(4 / rarest)))
+        self._stage.observer.phase("finding the lines")
+        await self._agents.watch()
+        async for _ in self._calls.batches(cycles, self._at_a_time):
+            await self._counters.quiet()  # as between the calls that were measured: it may matter to what leaks
+        survey = await self._calls.alive(self._agents.survey(cycles))
+        if not findings.needs_deep_watch(growths, survey):
+            return survey, None
+        self._stage.observer.phase("finding the lines that allocate")
+        await self._agents.watch(deep=True)
+        await self._stage.make(_DEEP_WATCH_CYCLES, 1)
+        deep = await self._calls.alive(self._agents.survey(_DEEP_WATCH_CYCLES))
+        if findings.needs_native_watch(growths, survey, deep) and await self._agents.watch_native():
+            self._stage.observer.phase("finding the lines that allocate in C")
+            await self._stage.make(_DEEP_WATCH_CYCLES, 1)
+            native = await self._calls.alive(self._agents.survey(_DEEP_WATCH_CYCLES, of="Python"))
+            self.beside = await record.memray_reports(self._agents.native_traces, self._stage.directory)
+            # memray sees what C code allocates and not Python's small objects: the one that explains it best.
+            grown = next(g.per_cycle for g in leaking if g.resource == "heap")
+            deep = min(deep, native, key=lambda each: abs(grown - each.allocated_per_cycle))
+        return survey, deep

@@ -97,6 +97,14 @@ def test_other_things_that_stay_are_counted_and_told_by_kind(
     assert found.detail == detail
 
 
+def test_a_line_is_found_though_no_call_succeeds_while_the_server_is_watched(bridge: Bridge) -> None:
+    result = run(bridge("shy", settle=0.5, cycles=24))
+    (found,) = result.findings
+    assert found.site is not None
+    assert (found.resource, found.per_cycle, found.site.line) == ("timers", 1.0, line_of("call_later(7200, print)"))
+    assert set(result.calls.failures) == {"the server closed 1011 during step 1 (Say)"}, result.in_full()
+
+
 def test_a_registry_that_grows_is_named(bridge: Bridge) -> None:
     result = run(bridge("registry", settle=0.5, cycles=24))
     (found,) = result.findings

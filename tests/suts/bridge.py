@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -105,6 +106,8 @@ async def handle(caller: ServerConnection) -> None:
         async for message in caller:
             event = json.loads(message)
             if event["event"] == "start":
+                if LEAK == "shy" and tracemalloc.is_tracing():
+                    await caller.close(1011, "I am being watched")
                 listener = asyncio.create_task(hear_model(model, caller, event["streamSid"]))
                 if LEAK == "unruly_garbage":
                     for garbage in (
@@ -122,6 +125,8 @@ async def handle(caller: ServerConnection) -> None:
     except ConnectionClosed:
         pass
     finally:
+        if LEAK == "shy":
+            asyncio.get_running_loop().call_later(7200, print)
         leak_one()
         if LEAK == "hang" and listener is not None:
             await listener  # as if the model would hang up when the caller does
