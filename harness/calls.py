@@ -59,7 +59,8 @@ class Calls:
         self._faults = faults
         self._progress = progress
         self._telephone = Telephone(ledger, pace=self.pace, faults=faults)
-        self._is_patient = False
+        self.is_patient = False
+        """Whether the server is slow since it is watched."""
 
     @property
     def stats(self) -> CallStats:
@@ -98,11 +99,11 @@ class Calls:
     @contextlib.contextmanager
     def patiently(self) -> Iterator[None]:
         """For a `with` in which the server is slow since it is watched: callers wait longer, and all may fail."""
-        self._is_patient, self._telephone.patience_s = True, _WATCHED_PATIENCE_S
+        self.is_patient, self._telephone.patience_s = True, _WATCHED_PATIENCE_S
         try:
             yield
         finally:
-            self._is_patient, self._telephone.patience_s = False, PATIENCE_S
+            self.is_patient, self._telephone.patience_s = False, PATIENCE_S
 
     async def alive(self, work: Coroutine[object, object, T] | Awaitable[T]) -> T:
         """The result of `work`, unless the SUT ends first. Raises RunError then."""
@@ -134,7 +135,7 @@ class Calls:
             )
             await self.alive(asyncio.gather(*(self.one() for _ in range(size)), *cut_off))
             failed = self.failures - failed_before
-            if self._is_patient or self._faults.has_struck or failed.total() < size:
+            if self.is_patient or self._faults.has_struck or failed.total() < size:
                 return
             await self.alive(asyncio.sleep(_LAST_GASP_S))  # did they fail because the server has just died?
         reasons = ", ".join(f"{reason} ({number} calls)" for reason, number in failed.most_common(3))

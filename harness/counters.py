@@ -16,7 +16,10 @@ from harness.probes.gauges import Gauges
 from harness.sut import Sut
 
 _PAUSE_S = 0.03
-_LIMIT_S = 8.0
+LIMIT_S = 8.0
+"""For a server to come to rest in."""
+LONG_LIMIT_S = 30.0
+"""For a server that is slowed by being watched."""
 _HANDSHAKE_S = 1.0
 """For a handshake: one that is never answered would hold up every sample."""
 
@@ -49,10 +52,13 @@ class Counters:
         self.processes: dict[str, dict[Resource, float]] = {}
         """What each process had at the last reading: {pid: {resource: number}}."""
 
-    async def quiet(self) -> dict[Resource, float]:
-        """The counters once they are still: no request unanswered, and a moment later nothing has moved."""
+    async def quiet(self, limit_s: float = LIMIT_S) -> dict[Resource, float]:
+        """The counters once they are still: no request unanswered, and a moment later nothing has moved.
+
+        After `limit_s` they are what they are.
+        """
         began = time.monotonic()
-        deadline = began + _LIMIT_S
+        deadline = began + limit_s
         while True:
             while self._is_under_way(time.monotonic() - began):
                 await self._calls.alive(asyncio.sleep(_PAUSE_S))
@@ -70,7 +76,7 @@ class Counters:
 
     def _is_under_way(self, waited_s: float) -> bool:
         """Whether the model still owes an answer: a quick caller has gone before the server's handshake is done."""
-        return (waited_s < _LIMIT_S and bool(self._ledger.still_open("chat.completions"))) or (
+        return (waited_s < LIMIT_S and bool(self._ledger.still_open("chat.completions"))) or (
             waited_s < _HANDSHAKE_S and self._ledger.is_waiting("realtime")
         )
 

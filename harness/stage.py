@@ -20,7 +20,7 @@ from fakes.twilio import Pace, TwilioRest
 from harness import budgets, record
 from harness.attach import Attached, bring_agent
 from harness.calls import Calls
-from harness.counters import Counters
+from harness.counters import LIMIT_S, LONG_LIMIT_S, Counters
 from harness.errors import RunError, UsageError
 from harness.fakes import API_KEY, Telephone, model_environment, on_line
 from harness.intercept import OPENAI, TWILIO, Interception
@@ -79,7 +79,7 @@ class Stage:
         async for _ in self.calls.batches(cycles, at_a_time):
             pass
         if cycles:
-            await self.counters.quiet()
+            await self.counters.quiet(LONG_LIMIT_S if self.calls.is_patient else LIMIT_S)
 
     def unmeasured(self, growths: Sequence[Growth]) -> dict[Resource, str]:
         """{resource: why it was not measured}, of what an agent counts."""
