@@ -118,9 +118,12 @@ class Sut:
             await asyncio.sleep(_TRIM_EVERY_S)
             with contextlib.suppress(OSError):
                 if self._log.stat().st_size > _MOST_LOG_BYTES:
-                    newest = self._tail(_KEPT_LOG_BYTES)
                     with self._log.open("r+b") as log:
-                        log.truncate(0)
+                        log.seek(-_KEPT_LOG_BYTES, os.SEEK_END)
+                        newest = log.read()
+                        newest += log.read()  # what was printed meanwhile: it may have been the last words
+                        log.seek(0)
+                        log.truncate()
                         log.write(b"[leakline: what was printed before has been cut]\n" + newest)
 
     def _tail(self, size: int) -> bytes:
