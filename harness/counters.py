@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Mapping
 
 from fakes.ledger import Ledger
 from harness.calls import Calls
@@ -16,6 +17,7 @@ from harness.probes.gauges import Gauges
 from harness.sut import Sut
 
 _PAUSE_S = 0.03
+_LONG_PAUSE_S = 0.2
 LIMIT_S = 8.0
 """For a server to come to rest in."""
 LONG_LIMIT_S = 30.0
@@ -68,6 +70,19 @@ class Counters:
             values = await self.read()
             if await self._is_still(values) or time.monotonic() > deadline:
                 return values
+
+    async def until_no_more(self, most: Mapping[Resource, float], limit_s: float) -> None:
+        """Wait until there is no more of each resource than `most` has, of those that a glance tells of.
+
+        A library may give up a connection that ended badly after some seconds only. After `limit_s` they are what
+        they are.
+        """
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            values = await self._calls.alive(self._peek())
+            if all(values[name] <= number for name, number in most.items() if name in values):
+                return
+            await self._calls.alive(asyncio.sleep(_LONG_PAUSE_S))
 
     async def _is_still(self, values: dict[Resource, float]) -> bool:
         await asyncio.sleep(_PAUSE_S)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from harness import findings, record
-from harness.model import MEMORY, Allocation, Finding, Growth
+from harness.model import MEMORY, Allocation, Finding, Growth, Resource
+from harness.probes.agent import Language
 from harness.stage import Stage
 from harness.survey import Survey
 
 _WATCH_CYCLES = 13
 """A prime: what is made once in so many calls does not divide it."""
 _MOST_WATCH_CYCLES = 101
+_REST_S = 15.0
+"""For what does not leak to be gone: a server that is watched may do other things, and give up after ten seconds."""
 _DEEP_WATCH_CYCLES = 7
 """Few, and one at a time: whole stacks of allocations make a server ten times slower."""
 
@@ -32,12 +35,20 @@ class Lines:
         self._calls = stage.calls
         self._counters = stage.counters
         self._at_a_time = at_a_time
+        self._most: dict[Resource, float] = {}
 
-    async def find(self, growths: Sequence[Growth], kinds: str) -> tuple[Finding, ...]:
-        """The findings of what leaks; `kinds` says in words which descriptors and files there are more of."""
+    async def find(
+        self, growths: Sequence[Growth], most: Mapping[Resource, float], kinds: str
+    ) -> tuple[Finding, ...]:
+        """The findings of what leaks.
+
+        `most` is what there was of each resource at the most between calls, and `kinds` says in words which
+        descriptors and files there are more of.
+        """
         leaking = [g for g in growths if g.state == "leaking"]
         if not leaking:
             return ()
+        self._most = {g.resource: most[g.resource] for g in growths if g.state == "clean" and g.resource in most}
         with self._calls.patiently():
             survey, deep = await self._watch(growths, leaking)
         found = findings.build(growths, survey, Path.cwd(), deep, kinds)
@@ -58,19 +69,24 @@ class Lines:
         await self._agents.watch()
         async for _ in self._calls.batches(cycles, self._at_a_time):
             await self._counters.quiet()  # as between the calls that were measured: it may matter to what leaks
-        survey = await self._calls.alive(self._agents.survey(cycles))
+        survey = await self._survey(cycles)
         if not findings.needs_deep_watch(growths, survey):
             return survey, None
         self._stage.observer.phase("finding the lines that allocate")
         await self._agents.watch(deep=True)
         await self._stage.make(_DEEP_WATCH_CYCLES, 1)
-        deep = await self._calls.alive(self._agents.survey(_DEEP_WATCH_CYCLES))
+        deep = await self._survey(_DEEP_WATCH_CYCLES)
         if findings.needs_native_watch(growths, survey, deep) and await self._agents.watch_native():
             self._stage.observer.phase("finding the lines that allocate in C")
             await self._stage.make(_DEEP_WATCH_CYCLES, 1)
-            native = await self._calls.alive(self._agents.survey(_DEEP_WATCH_CYCLES, of="Python"))
+            native = await self._survey(_DEEP_WATCH_CYCLES, of="Python")
             self.beside = await record.memray_reports(self._agents.native_traces, self._stage.directory)
             # memray sees what C code allocates and not Python's small objects: the one that explains it best.
             grown = next(g.per_cycle for g in leaking if g.resource == "heap")
             deep = min(deep, native, key=lambda each: abs(grown - each.allocated_per_cycle))
         return survey, deep
+
+    async def _survey(self, cycles: int, of: Language | None = None) -> Survey:
+        """What is alive of `cycles` watched calls, once there is no more than usual of what does not leak."""
+        await self._counters.until_no_more(self._most, _REST_S)
+        return await self._calls.alive(self._agents.survey(cycles, of=of))

@@ -107,7 +107,7 @@ class Host:
         lines = Lines(stage, self._at_a_time)
         kinds = grown(self._kinds, stage.counters.kinds(), max(1, calls.made))
         try:
-            found = await lines.find(growths, kinds)
+            found = await lines.find(growths, after.values, kinds)
         except RunError as error:
             found, notes = (), (*notes, f"the lines could not be found: {error}")
         state: State = "clean"

@@ -99,6 +99,7 @@ def test_other_things_that_stay_are_counted_and_told_by_kind(
 
 def test_a_line_is_found_though_no_call_succeeds_while_the_server_is_watched(bridge: Bridge) -> None:
     result = run(bridge("shy", settle=0.5, cycles=24))
+    assert len(result.findings) == 1, result.in_full()
     (found,) = result.findings
     assert found.site is not None
     assert (found.resource, found.per_cycle, found.site.line) == ("timers", 1.0, line_of("call_later(7200, print)"))
