@@ -13,8 +13,8 @@ NODE := tests/suts/node/node_modules/.installed restaurant_node/node_modules/.in
 demo: $(INSTALLED)
 	$(BIN)/leakline soak
 
-# Two at a time: much of a soak is waiting, and two cores are enough for two.
-WORKERS ?= 2
+# Twice as many as there are cores would be at work: much of a soak is waiting.
+WORKERS ?= 3
 
 # The report's tests open it in a browser: it is installed where that can be done, else they are skipped.
 CHROMIUM := $(if $(shell command -v chromium || command -v chromium-browser || command -v google-chrome),,chromium)
@@ -27,7 +27,7 @@ chromium:
 TESTS ?= not thorough
 
 test: check $(CHROMIUM) $(SUTS) $(if $(shell command -v npm),$(NODE))
-	$(BIN)/pytest -n $(WORKERS) -m "$(TESTS)"
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "$(TESTS)"
 
 # With those too that are one more of a kind: every leak, path and framework. Half as long again.
 test-all:

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from fakes.faults import FaultPlan
 from fakes.ledger import Ledger
 from fakes.twilio import Pace
-from harness.call import PATIENCE_S
+from harness.call import HEARD_NOTHING, PATIENCE_S
 from harness.errors import RunError
 from harness.fakes import Telephone
 from harness.model import CallStats
@@ -48,6 +48,8 @@ class Calls:
     ) -> None:
         self._restart = restart
         self.pace = Pace(settings.speed)
+        self.top_speed = settings.speed
+        """Call seconds per second: less than was asked for once a caller was too fast to be heard."""
         self.made = 0
         self.failures: Counter[str] = Counter()
         self.problems: Counter[str] = Counter()
@@ -82,7 +84,7 @@ class Calls:
 
     async def one(self, scenario: Scenario | None = None) -> bool:
         """Make one call, by another `scenario` if one is given; whether it goes as scripted, which is counted too."""
-        scenario = scenario or self._scenario
+        scenario, speed = scenario or self._scenario, self.pace.speed
         limit_s = _CALL_LIMIT_S + scenario.seconds / self.pace.speed
         try:
             async with asyncio.timeout(limit_s):
@@ -94,6 +96,8 @@ class Calls:
         self.problems.update(problems[:1])
         if failure:
             self.failures[failure] += 1
+        if failure.startswith(HEARD_NOTHING) and not self._faults.has_struck:
+            self._be_slower(speed / 2)
         return not failure
 
     @contextlib.contextmanager
@@ -141,6 +145,11 @@ class Calls:
         reasons = ", ".join(f"{reason} ({number} calls)" for reason, number in failed.most_common(3))
         when = f"after {made_before} calls " if made_before else ""
         raise RunError(f"{when}no call of {size} went as scripted: {reasons}{self._advice()}")
+
+    def _be_slower(self, speed: float) -> None:
+        """From now on: a server that takes no audio until its model is there misses what a fast caller has to say."""
+        self.top_speed = min(self.top_speed, max(speed, 1.0))
+        self.pace.speed = min(self.pace.speed, self.top_speed)
 
     async def _cut_off(self, after_s: float) -> None:
         await asyncio.sleep(after_s / self.pace.speed)

@@ -69,10 +69,12 @@ def needs_deep_watch(growths: Sequence[Growth], survey: Survey) -> bool:
 def needs_native_watch(growths: Sequence[Growth], survey: Survey, deep: Survey) -> bool:
     """Whether the heap grows by more than any line of Python's allocates, so that C code must be traced."""
     leaking = {g.resource: g for g in growths if g.state == "leaking"}
-    if "heap" not in leaking:
-        return False
-    explained = _held(leaking, survey) + deep.allocated_per_cycle
-    return _is_unexplained(leaking["heap"].per_cycle - explained, leaking["heap"])
+    return "heap" in leaking and _is_unexplained(unexplained(leaking, survey, deep), leaking["heap"])
+
+
+def unexplained(leaking: Mapping[Resource, Growth], survey: Survey, deep: Survey) -> float:
+    """Bytes a call by which the heap grows, and neither what leaks holds nor any line of `deep` allocates."""
+    return leaking["heap"].per_cycle - _held(leaking, survey) - deep.allocated_per_cycle
 
 
 def _held(leaking: Collection[Resource], survey: Survey) -> float:

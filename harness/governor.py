@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 import psutil
 
@@ -23,8 +24,8 @@ _IDLE, _IDLES = 0.1, 2
 _IDLE_LIMIT_S = 5.0
 
 
-async def govern(pace: Pace, sut: Sut, *, most: float, least: float = 1.0) -> None:
-    """Adjust `pace` between `least` and `most` until cancelled."""
+async def govern(pace: Pace, sut: Sut, *, most: Callable[[], float], least: float = 1.0) -> None:
+    """Adjust `pace` between `least` and `most`, which may change, until cancelled."""
     clock = asyncio.get_running_loop().time
     before, at = _cpu_seconds(sut), clock()
     while True:
@@ -35,7 +36,7 @@ async def govern(pace: Pace, sut: Sut, *, most: float, least: float = 1.0) -> No
         if used > _BUSY:
             pace.speed = max(least, pace.speed * _SLOWER)
         elif used < _EASY:
-            pace.speed = min(most, pace.speed * _FASTER)
+            pace.speed = min(most(), pace.speed * _FASTER)
 
 
 async def idle(sut: Sut) -> None:

@@ -82,8 +82,8 @@ class Lines:
             native = await self._survey(_DEEP_WATCH_CYCLES, of="Python")
             self.beside = await record.memray_reports(self._agents.native_traces, self._stage.directory)
             # memray sees what C code allocates and not Python's small objects: the one that explains it best.
-            grown = next(g.per_cycle for g in leaking if g.resource == "heap")
-            deep = min(deep, native, key=lambda each: abs(grown - each.allocated_per_cycle))
+            by_name = {g.resource: g for g in leaking}
+            deep = min(deep, native, key=lambda each: abs(findings.unexplained(by_name, survey, each)))
         return survey, deep
 
     async def _survey(self, cycles: int, of: Language | None = None) -> Survey:

@@ -78,7 +78,7 @@ class _Run:
 
     async def carry_out(self) -> RunResult:
         await self._stage.until_ready()
-        governor = asyncio.create_task(govern(self._calls.pace, self._sut, most=self._settings.speed))
+        governor = asyncio.create_task(govern(self._calls.pace, self._sut, most=lambda: self._calls.top_speed))
         try:
             return await self._soak()
         finally:

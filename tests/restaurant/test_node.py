@@ -14,6 +14,8 @@ from harness.errors import UsageError
 from harness.model import RunResult
 from harness.settings import SoakSettings
 from harness.soak import soak
+from harness.stage import free_port
+from harness.sut import is_listening
 from restaurant.leaks import Leak
 
 MISSING_HERE = {
@@ -80,10 +82,16 @@ def test_the_webhook_escapes_what_it_is_given(restaurant_in_node: Any) -> None:
 
 
 def test_it_ends_in_order_when_told_to(restaurant_node: Path) -> None:
-    with subprocess.Popen(["node", str(restaurant_node / "server.mjs"), "--port", "0"]) as process:
+    port = free_port()
+
+    async def listens() -> None:
+        async with asyncio.timeout(20):
+            while not await is_listening("127.0.0.1", port):
+                await asyncio.sleep(0.05)
+
+    with subprocess.Popen(["node", str(restaurant_node / "server.mjs"), "--port", str(port)]) as process:
         try:
-            with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(1)
+            asyncio.run(listens())
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 0
         finally:

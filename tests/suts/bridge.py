@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -101,7 +102,7 @@ async def handle(caller: ServerConnection) -> None:
     format_ = {"format": {"type": "audio/pcmu"}}
     audio = {"input": format_, "output": format_}
     await model.send(json.dumps({"type": "session.update", "session": {"type": "realtime", "audio": audio}}))
-    listener = None
+    listener, begun = None, time.monotonic()
     try:
         async for message in caller:
             event = json.loads(message)
@@ -120,6 +121,8 @@ async def handle(caller: ServerConnection) -> None:
                     ):
                         await caller.send(garbage)
             elif event["event"] == "media":
+                if LEAK == "deaf" and time.monotonic() < begun + 0.2:
+                    continue  # as one that is still busy opening what it needs
                 append = {"type": "input_audio_buffer.append", "audio": event["media"]["payload"]}
                 await model.send(json.dumps(append))
     except ConnectionClosed:
