@@ -155,35 +155,48 @@ class _Run:
                 self._observer.suspicion(suspect)
 
     async def _settle(self, growths: Sequence[Growth]) -> tuple[Growth, ...]:
-        """Give suspected growth time to go away by itself: what does is bounded by time, and no leak."""
-        suspects = {g.resource: g for g in growths if g.state == "leaking"}
+        """Give what grew, or may have, time to go away by itself: what does is bounded by time, and no leak."""
+        suspects = {g.resource: g for g in growths if g.state != "clean" and g.samples >= verdict.MIN_SAMPLES}
         if not suspects or not self._settings.settle:
             return tuple(growths)
         self._observer.phase("waiting if it goes away by itself")
         first = self._samples[0].values
-        came_back = await self._coming_back(suspects, first)
-        if came_back:
+        gone, rest = await self._coming_back(suspects, first)
+        if gone:
             # What a server keeps while it is busy (pooled connections) went too, which may hide what stays.
             await self._stage.make(self._at_a_time, self._at_a_time)
             values = await self._counters.quiet()
-            for resource in tuple(came_back):
-                growth = suspects[resource]
-                if values.get(resource, math.inf) > first[resource] + _STAYED * growth.per_cycle * growth.cycles:
-                    del came_back[resource]
-        self._journal.write("settled", came_back=came_back)
+            back = {
+                resource: suspects[resource]
+                for resource in gone
+                if values.get(resource, math.inf) > first[resource] + _STAYED * _grown(suspects[resource])
+            }
+            gone = {resource: after_s for resource, after_s in gone.items() if resource not in back}
+            gone |= await self._from_rest_to_rest(back, rest)
+        self._journal.write("settled", came_back=gone)
+        note = "grew while calls were made, and was gone {:.1f} s after"
         return tuple(
-            replace(
-                g, state="clean", note=f"grew while calls were made, and was gone {came_back[g.resource]:.1f} s after"
-            )
-            if g.resource in came_back
-            else g
+            replace(g, state="clean", note=note.format(gone[g.resource])) if g.resource in gone else g
             for g in growths
         )
 
+    async def _from_rest_to_rest(
+        self, suspects: Mapping[Resource, Growth], rest: Mapping[Resource, float]
+    ) -> dict[Resource, float]:
+        """{resource: seconds after which it was gone} of the suspects of which no more are left after as many calls
+        again, each time that the server came to rest: a few calls may keep for a while what they need, by chance.
+        """
+        if not suspects:
+            return {}
+        self._observer.phase("more calls, from rest to rest")
+        await self._stage.make(max(growth.cycles for growth in suspects.values()), self._at_a_time)
+        gone, _ = await self._coming_back(suspects, rest)
+        return gone
+
     async def _coming_back(
         self, suspects: Mapping[Resource, Growth], first: Mapping[Resource, float]
-    ) -> dict[Resource, float]:
-        """{resource: seconds after which it was gone} of the suspects that go away.
+    ) -> tuple[dict[Resource, float], dict[Resource, float]]:
+        """({resource: seconds after which it was gone} of the suspects that go away, what there is then).
 
         `settle` is waited, and longer while there is less and less of one: a library may give a connection up after
         ten seconds, each at its own time.
@@ -191,12 +204,13 @@ class _Run:
         began, settle = time.monotonic(), self._settings.settle
         until = began + settle
         least = dict.fromkeys(suspects, math.inf)
+        values: dict[Resource, float] = {}
         came_back: dict[Resource, float] = {}
         while len(came_back) < len(suspects) and (now := time.monotonic()) < until:
             await asyncio.sleep(_SETTLE_POLL_S)
             values = await self._counters.read()
             for resource, growth in suspects.items():
-                value, grown = values.get(resource, math.inf), growth.per_cycle * growth.cycles
+                value, grown = values.get(resource, math.inf), _grown(growth)
                 if value <= first[resource] + _CAME_BACK * grown:
                     came_back.setdefault(resource, time.monotonic() - began)
                 else:
@@ -205,7 +219,7 @@ class _Run:
                     if math.isfinite(least[resource]):
                         until = min(now, began + _MOST_SETTLES * settle) + settle
                     least[resource] = value
-        return came_back
+        return came_back, values
 
     async def _explain(self, levels: Sequence[Level]) -> list[Finding]:
         """The findings of levels that are too high."""
@@ -260,3 +274,8 @@ class _Run:
             allocations=self._lines.allocations,
             beside=self._lines.beside,
         )
+
+
+def _grown(growth: Growth) -> float:
+    """By how much, over all calls."""
+    return max(0.0, growth.per_cycle) * growth.cycles

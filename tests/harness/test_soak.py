@@ -140,7 +140,7 @@ def test_a_server_that_leaks_nothing_is_clean(bridge: Bridge) -> None:
     assert result.unmeasured == {}
 
 
-@pytest.mark.parametrize(("kept", "settle"), [("slow_cleanup", 8.0), ("one_by_one", 3.0)])
+@pytest.mark.parametrize(("kept", "settle"), [("slow_cleanup", 8.0), ("one_by_one", 3.0), ("lingers", 4.0)])
 def test_what_goes_away_by_itself_is_no_leak(bridge: Bridge, kept: str, settle: float) -> None:
     result = run(bridge(kept, settle=settle))
     assert result.state == "clean", result.in_full()

@@ -27,6 +27,7 @@ from websockets.exceptions import ConnectionClosed
 LEAK = sys.argv[2]
 KEPT: list[object] = []
 CALLS = 0
+LAST_CALL = 0.0
 BY_CALL: dict[str, list[int]] = {}
 HUNG_UP = Signal()
 
@@ -45,7 +46,7 @@ async def forget_nothing() -> None:
 
 def leak_one() -> None:
     """Leave one thing behind, of the kind that the command line names."""
-    global CALLS
+    global CALLS, LAST_CALL
     CALLS += 1
     if LEAK == "task":
         KEPT.append(asyncio.create_task(forget_nothing()))
@@ -75,6 +76,10 @@ def leak_one() -> None:
         BY_CALL[f"call-{CALLS}"] = [CALLS]
     elif LEAK == "slow_cleanup":
         asyncio.get_running_loop().call_later(2.0, str)
+    elif LEAK == "lingers":  # for some seconds: more with each call, and most of all with the first after a rest
+        rested, LAST_CALL = time.monotonic() - LAST_CALL > 1.0, time.monotonic()
+        for _ in range(30 * CALLS if rested else CALLS):
+            asyncio.get_running_loop().call_later(3.0, str)
     elif LEAK == "one_by_one":
         asyncio.get_running_loop().call_later(6.0 + CALLS / 10, str)
     elif LEAK.startswith("unruly_"):
