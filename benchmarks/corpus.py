@@ -1,8 +1,8 @@
 """Each leak of the restaurant against leakline.
 
-`python benchmarks/corpus.py [--node] [--seed] [--runs N] [--cycles N] [--settle S] [--jobs N] [LEAK ...]` prints,
-for each leak alone, in how many of the runs something was found, and what and where; the sound server comes last.
-It is the table of `docs/corpus.md`.
+`python benchmarks/corpus.py [--node] [--seed] [--runs N] [--cycles N] [--warmup N] [--settle S] [--jobs N]
+[LEAK ...]` prints, for each leak alone, in how many of the runs something was found, and what and where; the sound
+server comes last. It is the table of `docs/corpus.md`.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ Run = tuple[tuple[Place, ...], str, float]
 """Where it found what, the same in words, and how long it took in seconds."""
 
 
-def one(leak: str, cycles: int, settle: float, platform_: demo.Platform) -> Run:
+def one(leak: str, cycles: int, warmup: int | None, settle: float, platform_: demo.Platform) -> Run:
     """One soak with one leak."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as runs:
         try:
-            given = demo.given(leak, {"settle": settle, "runs": runs}, platform_)
+            given = demo.given(leak, {"warmup": warmup, "settle": settle, "runs": runs}, platform_)
             # One call at a time makes a sample of each: a quarter of the calls are as many samples.
             given["cycles"] = max(8, cycles // 4) if given.get("concurrency") == 1 else cycles
             settings = SoakSettings(**given)
@@ -69,6 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--cycles", type=int, default=100)
+    parser.add_argument("--warmup", type=int, help="calls that are not counted; as in any soak by default")
     parser.add_argument("--settle", type=float, default=6.0, help="seconds that what is suspected may go away in")
     parser.add_argument("--seed", action="store_true", help="the ten leaks of the seed alone")
     parser.add_argument("--node", action="store_true", help="the restaurant in Node, not the one in Python")
@@ -84,7 +85,13 @@ def main() -> None:
     began = time.monotonic()
     with ProcessPoolExecutor(options.jobs) as pool:
         waiting = [
-            (leak, [pool.submit(one, leak, options.cycles, options.settle, server) for _ in range(options.runs)])
+            (
+                leak,
+                [
+                    pool.submit(one, leak, options.cycles, options.warmup, options.settle, server)
+                    for _ in range(options.runs)
+                ],
+            )
             for leak in leaks
         ]
         for leak, futures in waiting:

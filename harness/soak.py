@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -95,13 +95,17 @@ class _Run:
         self._first_kinds = self._counters.kinds()
         await self._measure(settings.cycles, counted_from)
         look = verdict.FIRST_LOOK
+        levels: tuple[Level, ...] = ()
         while look < verdict.LAST_LOOK and self._is_unsure(self._judge(look, more_to_come=True)):
+            if look == verdict.FIRST_LOOK and _is_any_leaking(levels := await self._look_idle()):
+                break
             self._observer.phase("more calls, to be sure")
             await self._measure(settings.cycles, counted_from)
             look += 1
-        growths = await self._settle(self._judge(max(look, verdict.SECOND_LOOK)))
-        self._observer.phase("looking at it idle")
-        levels = await self._checks.judge(peak=settings.peak)
+        is_certain = _is_any_leaking(levels)
+        growths = await self._settle(self._judge(look if is_certain else max(look, verdict.SECOND_LOOK)))
+        if settings.peak or not is_certain:
+            levels = await self._look_idle(peak=settings.peak)
         self._journal.write("levels", levels=[asdict(level) for level in levels])
         more = grown(self._first_kinds, self._counters.kinds(), self._samples[-1].cycles)
         names = self._samples[0].values
@@ -111,6 +115,10 @@ class _Run:
         found = by_process(found, self._samples)
         return self._result(growths, levels, (*found, *await self._explain(levels)))
 
+    async def _look_idle(self, *, peak: bool = False) -> tuple[Level, ...]:
+        self._observer.phase("looking at it idle")
+        return await self._checks.judge(peak=peak)
+
     def _judge(self, look: int, *, more_to_come: bool = False) -> tuple[Growth, ...]:
         return verdict.judge(self._samples, self._floors(), look=look, more_to_come=more_to_come)
 
@@ -119,7 +127,7 @@ class _Run:
 
     def _is_unsure(self, growths: Sequence[Growth]) -> bool:
         """Whether more calls would tell more."""
-        if len(self._samples) < verdict.MIN_SAMPLES or any(g.state == "leaking" for g in growths):
+        if len(self._samples) < verdict.MIN_SAMPLES or _is_any_leaking(growths):
             return False  # what is certain is enough to fail: the rest goes with it, or is found once that is mended
         return any(g.state == "inconclusive" for g in growths)
 
@@ -274,6 +282,10 @@ class _Run:
             allocations=self._lines.allocations,
             beside=self._lines.beside,
         )
+
+
+def _is_any_leaking(judged: Iterable[Growth | Level]) -> bool:
+    return any(each.state == "leaking" for each in judged)
 
 
 def _grown(growth: Growth) -> float:
