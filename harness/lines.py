@@ -48,7 +48,8 @@ class Lines:
         leaking = [g for g in growths if g.state == "leaking"]
         if not leaking:
             return ()
-        self._most = {g.resource: most[g.resource] for g in growths if g.state == "clean" and g.resource in most}
+        still = {g.resource for g in growths if g.state == "clean"} - {"threads"}  # memray has one of its own
+        self._most = {name: most[name] for name in still if name in most}
         with self._calls.patiently():
             survey, deep = await self._watch(growths, leaking)
         found = findings.build(growths, survey, Path.cwd(), deep, kinds)
