@@ -140,7 +140,7 @@ def csv(result: RunResult) -> str:
     names = [growth.resource for growth in result.growths]
     rows = [",".join(["cycles", *names])]
     rows += [
-        ",".join(f"{value:g}" for value in (s.cycles, *(s.values.get(name, float("nan")) for name in names)))
+        ",".join(f"{value:.15g}" for value in (s.cycles, *(s.values.get(name, float("nan")) for name in names)))
         for s in result.samples
     ]
     return "\n".join(rows) + "\n"

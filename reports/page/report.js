@@ -62,13 +62,16 @@
 
   const charts = [...document.querySelectorAll('.chart')]
   const all = () => charts.filter((element) => !drawn.has(element)).forEach(draw)
+  const near = 300
+  const isNear = (element) => element.getBoundingClientRect().top < innerHeight + near
+  charts.filter(isNear).forEach(draw) // what is seen first is there at once; the rest when it comes near
   const watcher = new IntersectionObserver(
     (entries) => {
       for (const { isIntersecting, target } of entries) {
         if (isIntersecting && !drawn.has(target)) draw(target)
       }
     },
-    { rootMargin: '300px' },
+    { rootMargin: `${near}px` },
   )
   charts.forEach((element) => watcher.observe(element))
   addEventListener('beforeprint', all)

@@ -18,7 +18,7 @@ def result(function: str = "CallSession._listen") -> RunResult:
         Growth("heap", "leaking", 39_000.0, 38_000.0, 40_000.0, False, 96, 13),
         Growth("rss", "inconclusive", 9.0, 0.0, 9.0, False, 96, 13, "it grows"),
     )
-    samples = (Sample(0, 0.0, {"listeners": 1.0, "heap": 2.0, "rss": 3.0}),)
+    samples = (Sample(0, 0.0, {"listeners": 1.0, "heap": 15_740_496.0, "rss": 0.5}),)
     return RunResult("grill", "two_burgers", "leaking", CallStats(96, 96), 12.0, growths, (found,), samples)
 
 
@@ -53,7 +53,7 @@ def test_sarif_has_the_line() -> None:
 
 
 def test_csv_has_a_column_a_resource() -> None:
-    assert FORMATS["csv"](result()) == "cycles,listeners,heap,rss\n0,1,2,3\n"
+    assert FORMATS["csv"](result()) == "cycles,listeners,heap,rss\n0,1,15740496,0.5\n"
 
 
 def test_json_has_a_version() -> None:
