@@ -61,8 +61,11 @@ class Calls:
         self._faults = faults
         self._progress = progress
         self._telephone = Telephone(ledger, pace=self.pace, faults=faults)
-        self.is_patient = False
-        """Whether the server is slow since it is watched."""
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether callers wait longer, since the server is slow while it is watched."""
+        return self._telephone.patience_s > PATIENCE_S
 
     @property
     def stats(self) -> CallStats:
@@ -103,11 +106,11 @@ class Calls:
     @contextlib.contextmanager
     def patiently(self) -> Iterator[None]:
         """For a `with` in which the server is slow since it is watched: callers wait longer, and all may fail."""
-        self.is_patient, self._telephone.patience_s = True, _WATCHED_PATIENCE_S
+        self._telephone.patience_s = _WATCHED_PATIENCE_S
         try:
             yield
         finally:
-            self.is_patient, self._telephone.patience_s = False, PATIENCE_S
+            self._telephone.patience_s = PATIENCE_S
 
     async def alive(self, work: Coroutine[object, object, T] | Awaitable[T]) -> T:
         """The result of `work`, unless the SUT ends first. Raises RunError then."""

@@ -17,7 +17,6 @@ from harness.counters import Counters
 from harness.model import Finding, Frame, Level, Resource
 from harness.probes import process
 from harness.probes.agent import Agents
-from harness.stage import NOT_TOLD
 from harness.survey import OFTEN, Caught, SiteCount
 from harness.sut import Sut
 from scenarios.scenario import Scenario, ScenarioError
@@ -66,7 +65,7 @@ class Checks:
         if woke:  # each process has a loop of its own: the busiest is judged
             found.append(levels.wakeups(max(woke), _IDLE_S))
         else:
-            self.unmeasured["wakeups"] = NOT_TOLD
+            self.unmeasured["wakeups"] = process.NOT_TOLD
         if self._faults.has_struck:
             told = levels.lines_of_trouble(self._sut.printed())
             found.append(levels.silent_errors(self._failed_for_good(), told))
@@ -123,7 +122,7 @@ class Checks:
         for _ in range(_LONG_CALLS):
             rest = (await self._counters.quiet())["rss"]
             if not process.forget_peak(self._sut):
-                raise _NotMeasuredError(NOT_TOLD)
+                raise _NotMeasuredError(process.NOT_TOLD)
             if await self._calls.alive(self._calls.one(scenario)):
                 await self._counters.quiet()
                 seen.append(process.above_rest(self._sut, rest))

@@ -27,6 +27,7 @@ from harness.intercept import OPENAI, TWILIO, Interception
 from harness.journal import Journal, new_run_directory
 from harness.model import Growth, Resource, RunResult
 from harness.observer import Observer
+from harness.probes import process
 from harness.probes.agent import COUNTED, Agents
 from harness.probes.files import TempFolder
 from harness.probes.gauges import Gauges
@@ -35,9 +36,6 @@ from harness.reaper import Reaper
 from harness.settings import SoakSettings
 from harness.sut import STOP_S, Sut, is_listening, parse_command
 from scenarios.scenario import Scenario
-
-NOT_TOLD = "the operating system does not tell"
-"""Why something is not measured on other systems than Linux."""
 
 _PORTS, _TRIES = range(10_000, 32_000), 100
 
@@ -85,7 +83,7 @@ class Stage:
         """{resource: why it was not measured}, of what an agent counts."""
         why = "no agent in the server"
         if self.agents.present:
-            why = NOT_TOLD
+            why = process.NOT_TOLD
         if self.agents.problems:
             why = "its agent stepped aside"
         if self.scenario.restart_after_s is not None:

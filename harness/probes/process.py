@@ -11,7 +11,8 @@ from harness.model import Resource
 from harness.sut import Sut
 
 _PROC = Path("/proc")
-
+NOT_TOLD = "the operating system does not tell"
+"""Why something is not measured where there is no /proc."""
 
 _COUNTED: tuple[Resource, ...] = ("rss", "threads", "fds", "sockets")
 
