@@ -55,21 +55,25 @@ class Counters:
         """What each process had at the last reading: {pid: {resource: number}}."""
 
     async def quiet(self, limit_s: float = LIMIT_S) -> dict[Resource, float]:
-        """The counters once they are still: no request unanswered, and a moment later nothing has moved.
-
-        After `limit_s` they are what they are.
-        """
-        began = time.monotonic()
-        deadline = began + limit_s
+        """The counters once they are still, and are so after a collection too; after `limit_s` what they are then."""
+        deadline = time.monotonic() + limit_s
         while True:
-            while self._is_under_way(time.monotonic() - began):
-                await self._calls.alive(asyncio.sleep(_PAUSE_S))
-            before = await self._calls.alive(self._peek())
-            if not await self._is_still(before) and time.monotonic() < deadline:
-                continue  # a collection costs the server a hundred times as much as a glance
+            await self.rest(deadline - time.monotonic())
             values = await self.read()
             if await self._is_still(values) or time.monotonic() > deadline:
                 return values
+
+    async def rest(self, limit_s: float = LIMIT_S) -> None:
+        """Wait until no request is unanswered, and a moment later nothing has moved; `limit_s` at most.
+
+        A glance costs the server a hundredth of a collection.
+        """
+        began = time.monotonic()
+        while (waited_s := time.monotonic() - began) < limit_s:
+            if self._is_under_way(waited_s):
+                await self._calls.alive(asyncio.sleep(_PAUSE_S))
+            elif await self._is_still(await self._calls.alive(self._peek())):
+                return
 
     async def until_no_more(self, most: Mapping[Resource, float], limit_s: float) -> None:
         """Wait until there is no more of each resource than `most` has, of those that a glance tells of.

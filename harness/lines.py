@@ -69,7 +69,7 @@ class Lines:
         self._stage.observer.phase("finding the lines")
         await self._agents.watch()
         async for _ in self._calls.batches(cycles, self._at_a_time):
-            await self._counters.quiet()  # as between the calls that were measured: it may matter to what leaks
+            await self._counters.rest()  # as between the calls that were measured: it may matter to what leaks
         survey = await self._survey(cycles)
         if not findings.needs_deep_watch(growths, survey):
             return survey, None
