@@ -20,6 +20,11 @@ Ints = NDArray[np.int64]
 _WEAK = ("weak",)
 _NAMELESS = ("hidden", "internal", "shortcut", "weak")
 _MOST_STEPS = 2_000
+_NODES_OWN = ("resourceTimingBuffer", "resourceTimingSecondaryBuffer")
+"""Variables of `lib/internal/perf/observe.js`: an entry for each `fetch`, of which 250 are kept.
+
+What Node keeps elsewhere under its own names has symbols for them.
+"""
 
 
 class SnapshotError(Exception):
@@ -147,6 +152,6 @@ def read(answer: dict[str, Any], files: Mapping[str, Path], ids: Sequence[Sequen
     grown = [
         {"owner": owner, "grown": each["grown"], "code": "user"}
         for each in answer.get("containers", [])
-        if (owner := after.owner(each["id"])) and "<symbol" not in owner  # what Node keeps under its own names
+        if (owner := after.owner(each["id"])) and "<symbol" not in owner and owner not in _NODES_OWN
     ]
     return {**answer, "resources": resources, "containers": grown}

@@ -129,6 +129,7 @@ def test_a_leak_alone_is_found_where_it_is_made(
     assert found.per_cycle == pytest.approx(per_call, rel=0.05)
     assert found.site is not None
     assert found.site.function == function, result.in_full()
+    assert "resourceTimingBuffer" not in "".join(found.kept_in)  # Node's own, of each fetch
 
 
 @pytest.mark.thorough
