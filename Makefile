@@ -13,7 +13,7 @@ NODE := tests/suts/node/node_modules/.installed restaurant_node/node_modules/.in
 demo: $(INSTALLED)
 	$(BIN)/leakline soak
 
-# Twice as many as there are cores would be at work: much of a soak is waiting.
+# Three at a time, on two cores: much of a soak is waiting.
 WORKERS ?= 3
 
 # The report's tests open it in a browser: it is installed where that can be done, else they are skipped.

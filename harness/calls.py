@@ -88,7 +88,7 @@ class Calls:
     async def one(self, scenario: Scenario | None = None) -> bool:
         """Make one call, by another `scenario` if one is given; whether it goes as scripted, which is counted too."""
         scenario, speed = scenario or self._scenario, self.pace.speed
-        limit_s = _CALL_LIMIT_S + scenario.seconds / self.pace.speed
+        limit_s = _CALL_LIMIT_S + scenario.seconds / speed
         try:
             async with asyncio.timeout(limit_s):
                 made = await self._telephone.call(self._url, scenario)

@@ -103,8 +103,10 @@ def test_a_line_is_found_though_no_call_succeeds_while_the_server_is_watched(bri
     (found,) = result.findings
     assert found.site is not None
     assert (found.resource, found.per_cycle, found.site.line) == ("timers", 1.0, line_of("call_later(7200, print)"))
-    assert result.calls.failures, result.in_full()
-    assert all(reason.startswith("the server closed 1011 during step ") for reason in result.calls.failures)
+    # By when the server sees that it is watched, a fast caller may have said all that it has to say.
+    closed = {"the server closed 1011 during step 1 (Say)", "the server closed 1011 during step 3 (Listen)"}
+    assert set(result.calls.failures) & closed, result.in_full()
+    assert set(result.calls.failures) <= closed, result.in_full()
 
 
 def test_calls_become_slower_when_a_server_misses_what_fast_callers_say(bridge: Bridge) -> None:
