@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 _CALL_LIMIT_S = 180.0
 _WATCHED_PATIENCE_S = 30.0
+_DEEP_SLOWDOWN = 4.0
+"""At full speed the restaurant, watched so, took three times the processor time, and the wall time too."""
 _LAST_GASP_S = 0.5
 
 
@@ -48,8 +50,8 @@ class Calls:
     ) -> None:
         self._restart = restart
         self.pace = Pace(settings.speed)
-        self.top_speed = settings.speed
-        """Call seconds per second: less than was asked for once a caller was too fast to be heard."""
+        self._fastest = settings.speed
+        self._slowdown = 1.0
         self.made = 0
         self.failures: Counter[str] = Counter()
         self.problems: Counter[str] = Counter()
@@ -61,6 +63,11 @@ class Calls:
         self._faults = faults
         self._progress = progress
         self._telephone = Telephone(ledger, pace=self.pace, faults=faults)
+
+    @property
+    def top_speed(self) -> float:
+        """Call seconds per second: less than was asked for once a caller was too fast to be heard, or in a watch."""
+        return min(self._fastest, max(1.0, self._fastest / self._slowdown))
 
     @property
     def is_patient(self) -> bool:
@@ -104,13 +111,19 @@ class Calls:
         return not failure
 
     @contextlib.contextmanager
-    def patiently(self) -> Iterator[None]:
-        """For a `with` in which the server is slow since it is watched: callers wait longer, and all may fail."""
-        self._telephone.patience_s = _WATCHED_PATIENCE_S
+    def patiently(self, *, deep: bool = False) -> Iterator[None]:
+        """For a `with` in which the server is slow since it is watched: callers wait longer, and all may fail.
+
+        Of a `deep` watch they speak slower too: a server that cannot keep up is sent silence meanwhile, which makes
+        more for it to do.
+        """
+        before = self._telephone.patience_s, self._slowdown
+        self._telephone.patience_s, self._slowdown = _WATCHED_PATIENCE_S, _DEEP_SLOWDOWN if deep else 1.0
+        self.pace.speed = min(self.pace.speed, self.top_speed)
         try:
             yield
         finally:
-            self._telephone.patience_s = PATIENCE_S
+            self._telephone.patience_s, self._slowdown = before
 
     async def alive(self, work: Coroutine[object, object, T] | Awaitable[T]) -> T:
         """The result of `work`, unless the SUT ends first. Raises RunError then."""
@@ -151,7 +164,7 @@ class Calls:
 
     def _be_slower(self, speed: float) -> None:
         """From now on: a server that takes no audio until its model is there misses what a fast caller has to say."""
-        self.top_speed = min(self.top_speed, max(speed, 1.0))
+        self._fastest = min(self._fastest, max(speed, 1.0))
         self.pace.speed = min(self.pace.speed, self.top_speed)
 
     async def _cut_off(self, after_s: float) -> None:

@@ -137,7 +137,8 @@ class Checks:
         server so much that what it has not come to yet holds the most.
         """
         for deep in (False, True):
-            heap = await self._held_late(deep=deep)
+            with self._calls.patiently(deep=deep):
+                heap = await self._held_late(deep=deep)
             if heap and any(frame.kind == "user" for frame in heap[0].stack):
                 return [heap[0].stack]
         return []

@@ -112,10 +112,7 @@ class NoGrowth:
             self._done += 1
 
     def _read(self) -> dict[Resource, float]:
-        from leakline_agent import census
-
-        sample: Any = census.sample
-        values: dict[Resource, float] = sample()["resources"]
+        values: dict[Resource, float] = self._commands.sample()["resources"]
         values["threads"] = float(threading.active_count())
         if _FDS.is_dir():
             values["fds"] = float(sum(1 for _ in _FDS.iterdir()))

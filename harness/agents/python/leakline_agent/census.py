@@ -35,7 +35,7 @@ def objects():
 
 
 def _number_of_objects():
-    return sum(map(len, map(gc.get_objects, (None,))))  # one call into C, for the same reason
+    return gc.get_freeze_count() + sum(map(len, map(gc.get_objects, (None,))))  # one call into C, for the same reason
 
 
 def settle():
@@ -54,9 +54,8 @@ def settle():
             break
 
 
-def sample():
-    """The counters of this process: {"resources": {name: number}}; a resource it cannot see is left out."""
-    settle()
+def count(frozen=()):
+    """The counters of this process, as `Commands.sample` has them; `frozen` is what the collector does not show."""
     resources = {}
     in_use = heap.in_use()
     if in_use is None and tracemalloc.is_tracing():
@@ -64,6 +63,8 @@ def sample():
     if in_use is not None:
         resources["heap"] = in_use
     by_type = objects_by_type()
+    for thing in frozen:
+        by_type.setdefault(type(thing), []).append(thing)
     resources["objects"] = _number_of_objects()
     loops = _event_loops_in(by_type)
     resources["timers"] = len(live_timers(loops, by_type))
