@@ -69,12 +69,25 @@ def needs_deep_watch(growths: Sequence[Growth], survey: Survey) -> bool:
 def needs_native_watch(growths: Sequence[Growth], survey: Survey, deep: Survey) -> bool:
     """Whether the heap grows by more than any line of Python's allocates, so that C code must be traced."""
     leaking = {g.resource: g for g in growths if g.state == "leaking"}
-    return "heap" in leaking and _is_unexplained(unexplained(leaking, survey, deep), leaking["heap"])
+    return "heap" in leaking and _is_unexplained(_left_by(leaking, survey, deep), leaking["heap"])
 
 
-def unexplained(leaking: Mapping[Resource, Growth], survey: Survey, deep: Survey) -> float:
+def _left_by(leaking: Mapping[Resource, Growth], survey: Survey, deep: Survey) -> float:
     """Bytes a call by which the heap grows, and neither what leaks holds nor any line of `deep` allocates."""
     return leaking["heap"].per_cycle - _held(leaking, survey) - deep.allocated_per_cycle
+
+
+def clearest(growths: Sequence[Growth], survey: Survey, deep: Survey, native: Survey) -> Survey:
+    """That of two surveys of allocations which explains best what the heap grows by.
+
+    `native` is memray's, which sees what C code allocates and not Python's small objects; nor that memory is freed by
+    a call through a pointer, such as ctypes makes. A line that keeps more a call than there is was seen so: it is
+    left out.
+    """
+    leaking = {g.resource: g for g in growths if g.state == "leaking"}
+    most = (1 + _UNEXPLAINED) * leaking["heap"].per_cycle * native.cycles
+    native = replace(native, heap=tuple(row for row in native.heap if row.size_bytes <= most))
+    return min(deep, native, key=lambda each: abs(_left_by(leaking, survey, each)))
 
 
 def _held(leaking: Collection[Resource], survey: Survey) -> float:

@@ -18,7 +18,7 @@ _WATCH_CYCLES = 13
 _MOST_WATCH_CYCLES = 101
 _REST_S = 15.0
 """For what does not leak to be gone: a server that is watched may do other things, and give up after ten seconds."""
-_DEEP_WATCH_CYCLES = 7
+_DEEP_WATCH_CYCLES = 5
 """Few, and one at a time: whole stacks of allocations make a server ten times slower."""
 
 
@@ -84,9 +84,7 @@ class Lines:
                 await self._stage.make(_DEEP_WATCH_CYCLES, 1)
                 native = await self._survey(_DEEP_WATCH_CYCLES, of="Python")
             self.beside = await record.memray_reports(self._agents.native_traces, self._stage.directory)
-            # memray sees what C code allocates and not Python's small objects: the one that explains it best.
-            by_name = {g.resource: g for g in leaking}
-            deep = min(deep, native, key=lambda each: abs(findings.unexplained(by_name, survey, each)))
+            deep = findings.clearest(growths, survey, deep, native)
         return survey, deep
 
     async def _survey(self, cycles: int, of: Language | None = None) -> Survey:

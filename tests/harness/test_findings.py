@@ -106,6 +106,18 @@ def test_heap_that_nothing_holds_is_a_finding_with_the_lines_that_allocate_it() 
     assert (heap.per_cycle, [str(s) for s in heap.sites]) == (4880.0, ["server.py:70  remember"])
 
 
+def test_memory_whose_freeing_memray_did_not_see_is_no_leak() -> None:
+    grown = [growth("sockets", 1.0), growth("heap", 30_000.0)]
+    first = survey({"sockets": [SiteCount((user(3, "ask"),), 10, 0)]})
+    deep = survey({}, (SiteCount((user(4, "keep"),), 10, 180_000),))
+    unseen = SiteCount((user(9, "Codec.__init__"),), 10, 655_360)
+    codec, clear = survey({}, (unseen,)), survey({}, (unseen, SiteCount((user(5, "parse"),), 10, 290_000)))
+    assert findings.needs_native_watch(grown, first, deep)
+    assert findings.clearest(grown, first, deep, codec) == deep
+    chosen = findings.clearest(grown, first, deep, clear)
+    assert [f.site.function for f in findings.build(grown, first, ROOT, chosen) if f.site] == ["ask", "parse"]
+
+
 def test_native_memory_beside_a_leak_is_said_with_it() -> None:
     grown = [growth("threads", 1.0), growth("heap", 5000.0)]
     rows: dict[Resource, list[SiteCount]] = {"threads": [SiteCount((user(5),), 10, 30_000)]}
