@@ -230,10 +230,9 @@ def test_an_agent_that_stops_answering_is_dropped_and_said_so(
     asyncio.run(run())
 
 
-def test_tuples_that_another_thread_has_not_finished_are_left_to_it(tmp_path: Path) -> None:
+def test_tuples_that_another_thread_has_not_finished_are_left_to_it() -> None:
     # CPython resizes a growing tuple in place, and raises SystemError where the agent has a reference to it.
-    script = tmp_path / "busy.py"
-    script.write_text("""
+    code = """
 import os, threading
 from leakline_agent.commands import Commands
 kept = [[] for _ in range(400_000)]
@@ -246,17 +245,54 @@ def ask():
 threading.Thread(target=ask, daemon=True).start()
 while True:
     tuple([] for _ in range(3_000))
-""")
-    environment = {**os.environ, "PYTHONPATH": str(PYTHON_AGENT_DIR)}
-    done = subprocess.run(
-        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.stdout, done.stderr) == ("well\n", "")
+"""
+    assert _output({**os.environ, "PYTHONPATH": str(PYTHON_AGENT_DIR)}, code) == "well"
+
+
+def test_what_there_was_at_the_first_sample_is_frozen_and_counted_still() -> None:
+    code = """
+import gc
+from leakline_agent.commands import Commands
+from pyee.base import EventEmitter
+def counts():
+    resources = commands.run({"do": "sample"})["resources"]
+    return resources["listeners"], resources["objects"]
+commands, emitter, old, new = Commands(), EventEmitter(), [[] for _ in range(1_000)], []
+emitter.on("order", print)
+first, frozen = counts(), gc.get_freeze_count()
+for _ in range(3):  # the first ones leave something of their own
+    listeners, objects = counts()
+emitter.on("order", len)
+new += [[] for _ in range(500)]
+after = counts()
+del old[:900]
+last = counts()
+commands.release()
+print(frozen > 1_000, first[0], listeners, after[0], gc.get_freeze_count())
+print(after[1] - objects, after[1] - last[1])
+"""
+    assert _output({**os.environ, "PYTHONPATH": str(PYTHON_AGENT_DIR)}, code) == "True 1 1 2 0\n500 900"
+
+
+def test_what_a_server_has_frozen_itself_stays_as_it_is() -> None:
+    code = """
+import gc
+from leakline_agent.commands import Commands
+commands, mine = Commands(), [[] for _ in range(1_000)]
+gc.freeze()
+for _ in range(2):
+    commands.run({"do": "sample"})
+commands.run({"do": "watch"})
+commands.run({"do": "sites"})
+commands.release()
+print(gc.get_freeze_count() > 1_000)
+"""
+    assert _output({**os.environ, "PYTHONPATH": str(PYTHON_AGENT_DIR)}, code) == "True"
 
 
 def _output(environment: dict[str, str], code: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stderr == ""
     return done.stdout.strip()
