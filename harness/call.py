@@ -22,8 +22,6 @@ from scenarios.caller import PAYLOAD, Browser
 from scenarios.scenario import Scenario
 from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Press, Say, Send
 
-HEARD_NOTHING = "heard nothing"
-"""The beginning of the failure of a call in which the agent owes an answer."""
 PATIENCE_S = 5.0
 """How long a caller usually waits for the agent to say something."""
 
@@ -72,6 +70,8 @@ class ScriptedCall:
         self.goodbye: Goodbye | None = None
         self.failure = ""
         """Why the call did not go as scripted; empty while it does."""
+        self.is_unanswered = False
+        """Whether that is why: the agent owes an answer."""
         self.problems: list[str] = []
         """Messages of the server that Twilio would have refused."""
         self.ids = ids
@@ -240,7 +240,8 @@ class ScriptedCall:
         if heard_s <= 0:
             if now - self._since < self._patience_s:
                 return False
-            self.failure = f"{HEARD_NOTHING} in {self._step_name()}"
+            self.failure = f"heard nothing in {self._step_name()}"
+            self.is_unanswered = True
             self.goodbye = "stop"
             return False
         if seconds is not None:

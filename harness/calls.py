@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from fakes.faults import FaultPlan
 from fakes.ledger import Ledger
 from fakes.twilio import Pace
-from harness.call import HEARD_NOTHING, PATIENCE_S
+from harness.call import PATIENCE_S
 from harness.errors import RunError
 from harness.fakes import Telephone
 from harness.model import CallStats
@@ -99,14 +99,14 @@ class Calls:
         try:
             async with asyncio.timeout(limit_s):
                 made = await self._telephone.call(self._url, scenario)
-            failure, problems = made.failure, made.problems
+            failure, problems, is_unanswered = made.failure, made.problems, made.is_unanswered
         except TimeoutError:
-            failure, problems = f"not over after {limit_s:.0f} s", ()
+            failure, problems, is_unanswered = f"not over after {limit_s:.0f} s", (), False
         self.made += 1
         self.problems.update(problems[:1])
         if failure:
             self.failures[failure] += 1
-        if failure.startswith(HEARD_NOTHING) and not self._faults.has_struck:
+        if is_unanswered and not self._faults.has_struck:
             self._be_slower(speed / 2)
         return not failure
 

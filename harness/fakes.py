@@ -53,6 +53,8 @@ class Placed:
     """Seconds of audio that the caller heard."""
     problems: tuple[str, ...] = ()
     """What Twilio would have put into its debugger."""
+    is_unanswered: bool = False
+    """Whether it failed because the agent owes an answer."""
     heard: Heard = field(default=Heard())
     """The same, measured: seconds of call time."""
     webhook_s: float | None = None
@@ -127,7 +129,7 @@ def placed(call: ScriptedCall, end: CallEnd) -> Placed:
         call.refused(end.detail)
     elif end.kind == "server":
         call.ended_by_server(end.detail)
-    return Placed(end, call.failure, call.stream.heard_s, tuple(call.problems), call.heard)
+    return Placed(end, call.failure, call.stream.heard_s, tuple(call.problems), call.is_unanswered, call.heard)
 
 
 @dataclass(frozen=True)
