@@ -81,7 +81,8 @@ def leak_one() -> None:
         for _ in range(30 * CALLS if rested else CALLS):
             asyncio.get_running_loop().call_later(3.0, str)
     elif LEAK == "one_by_one":
-        asyncio.get_running_loop().call_later(6.0 + CALLS / 10, str)
+        # Longer with each call, and 14 s for the last of three looks, which is within five times `settle`.
+        asyncio.get_running_loop().call_later(6.0 + CALLS / 20, str)
     elif LEAK.startswith("unruly_"):
         from unruly import misbehave  # type: ignore[import-not-found]
 
