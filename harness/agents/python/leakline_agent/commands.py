@@ -7,6 +7,7 @@ import tracemalloc
 import weakref
 
 from leakline_agent import census, freezer, heap, holders, keepers
+from leakline_agent.link import importing
 from leakline_agent.recorder import Recorder
 from leakline_agent.swallowed import Swallowed
 
@@ -73,9 +74,10 @@ class Commands:
         freezer.thaw()
         census.settle()
         if native:
-            from leakline_agent.native import NativeTrace
+            with importing:
+                from leakline_agent.native import NativeTrace
 
-            self._native = NativeTrace(folder)
+                self._native = NativeTrace(folder)
             return {}
         sizes = keepers.sizes()
         self._froze = freezer.freeze()  # what is not frozen at the end was made in between

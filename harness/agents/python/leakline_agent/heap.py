@@ -8,6 +8,11 @@ switches those off (`GLIBC_TUNABLES`). Where either cannot be asked, `tracemallo
 
 import re
 
+try:
+    import ctypes  # with the agent's other modules, while no fork may happen (link.py)
+except ImportError:  # a Python that was built without libffi
+    ctypes = None
+
 _IN_BLOCKS = re.compile(rb"bytes in allocated blocks\s*=\s*([\d,]+)")
 _asked = None
 
@@ -25,11 +30,9 @@ def in_use():
 
 class _Allocators:
     def __init__(self):
-        import ctypes
-
         class Mallinfo2(ctypes.Structure):
             # malloc.h of glibc
-            _fields_ = [
+            _fields_ = tuple(
                 (name, ctypes.c_size_t)
                 for name in (
                     "arena",
@@ -43,9 +46,8 @@ class _Allocators:
                     "fordblks",
                     "keepcost",
                 )
-            ]
+            )
 
-        self._ctypes = ctypes
         # PyDLL keeps the interpreter's lock: nothing is allocated by Python code while the allocators are read.
         library = ctypes.PyDLL(None)
         self._mallinfo2 = library.mallinfo2
@@ -69,7 +71,6 @@ class _Allocators:
         return native + int(blocks.group(1).replace(b",", b""))
 
     def _report(self):
-        ctypes = self._ctypes
         text, size = ctypes.c_void_p(), ctypes.c_size_t()
         stream = self._open_memstream(ctypes.byref(text), ctypes.byref(size))
         if not stream:

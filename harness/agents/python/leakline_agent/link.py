@@ -12,7 +12,8 @@ import sys
 
 _MAX_ERROR_CHARS = 500
 _MOST_WAIT_S = 5.0
-_importing = _thread.allocate_lock()
+importing = _thread.allocate_lock()
+"""Held while the agent imports: a child forked meanwhile would wait for a half-imported module, for good."""
 
 FROZEN_AT_START = gc.get_freeze_count()
 """What is frozen for the collector before the SUT has run: CPython 3.12 begins with some hundred objects."""
@@ -29,9 +30,8 @@ def start(address, code=()):
         frames.count_as_own(code)
     _connect(address)
     if hasattr(os, "register_at_fork"):
-        # A child of a fork in the midst of an import has half a module, for good.
         os.register_at_fork(
-            before=lambda: _importing.acquire(True, _MOST_WAIT_S),
+            before=lambda: importing.acquire(True, _MOST_WAIT_S),
             after_in_parent=_imported,
             after_in_child=lambda: (_imported(), _connect_quietly(address)),
         )
@@ -39,7 +39,7 @@ def start(address, code=()):
 
 def _imported():
     try:
-        _importing.release()
+        importing.release()
     except RuntimeError:
         pass  # it waited for too long
 
@@ -78,7 +78,7 @@ def _serve(line):
         with line, line.makefile("rb") as requests:
             for request in requests:
                 if commands is None:
-                    with _importing:
+                    with importing:
                         from leakline_agent.commands import Commands
 
                     commands = Commands()
