@@ -230,6 +230,33 @@ def test_an_agent_that_stops_answering_is_dropped_and_said_so(
     asyncio.run(run())
 
 
+def test_a_child_that_is_forked_while_the_agent_imports_can_import_the_same(tmp_path: Path) -> None:
+    source = """
+import os, sys, threading, time
+begun = threading.Event()
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "ctypes":
+            begun.set()
+            time.sleep(0.5)
+sys.meta_path.insert(0, Slow())
+begun.wait()
+if os.fork() == 0:
+    import signal
+    signal.alarm(10)
+    import ctypes
+    print("done", flush=True)
+    os._exit(0)
+time.sleep(60)
+"""
+
+    async def run() -> None:
+        async with served(tmp_path, source) as server, asyncio.timeout(30):
+            await asyncio.gather(server.agents.begin(), server.poke())
+
+    asyncio.run(run())
+
+
 def test_tuples_that_another_thread_has_not_finished_are_left_to_it() -> None:
     # CPython resizes a growing tuple in place, and raises SystemError where the agent has a reference to it.
     code = """
