@@ -50,7 +50,8 @@ class Lines:
             return ()
         still = {g.resource for g in growths if g.state == "clean"} - {"threads"}  # memray has one of its own
         self._most = {name: most[name] for name in still if name in most}
-        survey, deep = await self._watch(growths, leaking)
+        with self._calls.patiently():
+            survey, deep = await self._watch(growths, leaking)
         found = findings.build(growths, survey, Path.cwd(), deep, kinds)
         self.allocations = record.allocations(survey, deep)
         self._stage.journal.write("watched", findings=[asdict(finding) for finding in found])
@@ -67,10 +68,9 @@ class Lines:
         cycles = min(_MOST_WATCH_CYCLES, max(_WATCH_CYCLES, math.ceil(4 / rarest)))
         self._stage.observer.phase("finding the lines")
         await self._agents.watch()
-        with self._calls.patiently():
-            async for _ in self._calls.batches(cycles, self._at_a_time):
-                await self._counters.rest()  # as between the calls that were measured: it may matter to what leaks
-            survey = await self._survey(cycles)
+        async for _ in self._calls.batches(cycles, self._at_a_time):
+            await self._counters.rest()  # as between the calls that were measured: it may matter to what leaks
+        survey = await self._survey(cycles)
         if not findings.needs_deep_watch(growths, survey):
             return survey, None
         self._stage.observer.phase("finding the lines that allocate")
@@ -80,9 +80,8 @@ class Lines:
             deep = await self._survey(_DEEP_WATCH_CYCLES)
         if findings.needs_native_watch(growths, survey, deep) and await self._agents.watch_native():
             self._stage.observer.phase("finding the lines that allocate in C")
-            with self._calls.patiently():
-                await self._stage.make(_DEEP_WATCH_CYCLES, 1)
-                native = await self._survey(_DEEP_WATCH_CYCLES, of="Python")
+            await self._stage.make(_DEEP_WATCH_CYCLES, 1)
+            native = await self._survey(_DEEP_WATCH_CYCLES, of="Python")
             self.beside = await record.memray_reports(self._agents.native_traces, self._stage.directory)
             deep = findings.clearest(growths, survey, deep, native)
         return survey, deep

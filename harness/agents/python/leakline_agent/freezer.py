@@ -10,31 +10,33 @@ import weakref
 from leakline_agent import census
 from leakline_agent.link import FROZEN_AT_START
 
-_frozen = {"ours": False, "of interest": ()}
+_known = None
+"""Weak references to those of the frozen that are counted one by one; None while the agent has frozen nothing."""
 
 
 def is_ours():
     """Whether what there was is frozen, by the agent."""
-    return _frozen["ours"]
+    return _known is not None
 
 
 def freeze():
     """Freeze what there is; False, and nothing done, where the SUT has frozen something itself."""
+    global _known
     if gc.get_freeze_count() > FROZEN_AT_START:
         return False
-    of_interest = [thing for things in census.objects_by_type().values() for thing in things]
-    _frozen.update({"ours": True, "of interest": tuple(map(weakref.ref, of_interest))})
+    _known = tuple(weakref.ref(thing) for things in census.objects_by_type().values() for thing in things)
     gc.freeze()
     return True
 
 
 def thaw():
     """Undo `freeze`."""
-    if _frozen["ours"]:
+    global _known
+    if is_ours():
         gc.unfreeze()
-        _frozen.update({"ours": False, "of interest": ()})
+        _known = None
 
 
 def of_interest():
     """Those of the frozen that are counted one by one, and live."""
-    return [thing for known in _frozen["of interest"] if (thing := known()) is not None]
+    return [thing for known in _known or () if (thing := known()) is not None]
