@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -17,15 +17,13 @@ from harness.model import MEMORY, RESOURCES, Companion, Finding, Frame, Growth, 
 from harness.resources import rank
 from harness.source import context, function_at, line_text
 from harness.survey import OFTEN, Survey
+from harness.unexplained import UNEXPLAINED, WAITING, is_unexplained
 from harness.verdict import FLOOR, FLOORS
 
 _RARE = 0.2
 """A site that made less than this share of the growth is steady state that was renewed, not a leak."""
 
 _SAME_RATE = 0.05
-_UNEXPLAINED = 0.3
-_WAITING: tuple[Resource, ...] = ("promises", "async_generators")
-"""What waits: beside another leak it waits for that."""
 
 _MOST_KEEPERS = 3
 _MOST_TYPES = 4
@@ -58,44 +56,6 @@ class _Group:
 _STDLIB = re.compile(r".*/lib/python3\.\d+t?/")
 
 
-def needs_deep_watch(growths: Sequence[Growth], survey: Survey) -> bool:
-    """Whether the heap grows by more than what leaks holds, so that its own lines must be found."""
-    leaking = {g.resource: g for g in growths if g.state == "leaking"}
-    if "heap" in leaking:
-        return _is_unexplained(leaking["heap"].per_cycle - _held(leaking, survey), leaking["heap"])
-    return "objects" in leaking and leaking.keys() <= MEMORY
-
-
-def needs_native_watch(growths: Sequence[Growth], survey: Survey, deep: Survey) -> bool:
-    """Whether the heap grows by more than any line of Python's allocates, so that C code must be traced."""
-    leaking = {g.resource: g for g in growths if g.state == "leaking"}
-    return "heap" in leaking and _is_unexplained(_left_by(leaking, survey, deep), leaking["heap"])
-
-
-def _left_by(leaking: Mapping[Resource, Growth], survey: Survey, deep: Survey) -> float:
-    """Bytes a call by which the heap grows, and neither what leaks holds nor any line of `deep` allocates."""
-    return leaking["heap"].per_cycle - _held(leaking, survey) - deep.allocated_per_cycle
-
-
-def clearest(growths: Sequence[Growth], survey: Survey, deep: Survey, native: Survey) -> Survey:
-    """That of two surveys of allocations which explains best what the heap grows by.
-
-    `native` is memray's, which sees what C code allocates and not Python's small objects; nor that memory is freed by
-    a call through a pointer, such as ctypes makes. A line that keeps more a call than there is was seen so: it is
-    left out.
-    """
-    leaking = {g.resource: g for g in growths if g.state == "leaking"}
-    most = (1 + _UNEXPLAINED) * leaking["heap"].per_cycle * native.cycles
-    native = replace(native, heap=tuple(row for row in native.heap if row.size_bytes <= most))
-    return min(deep, native, key=lambda each: abs(_left_by(leaking, survey, each)))
-
-
-def _held(leaking: Collection[Resource], survey: Survey) -> float:
-    """Bytes a call that what leaks holds: what waits beside it (a generator in a task) is charged to no line."""
-    things = [r for r in leaking if r not in MEMORY] or [r for r in _WAITING if r in leaking]
-    return sum(row.size_bytes for r in things for row in survey.made.get(r, ())) / survey.cycles
-
-
 def build(
     growths: Sequence[Growth], survey: Survey | None, root: Path, deep: Survey | None = None, kinds: str = ""
 ) -> tuple[Finding, ...]:
@@ -109,7 +69,7 @@ def build(
     for resource, growth in leaking.items():
         if resource not in MEMORY:
             groups += _groups(growth, survey, root)
-    for resource in _WAITING if not groups else ():
+    for resource in WAITING if not groups else ():
         groups += _groups(leaking[resource], survey, root) if resource in leaking else []
     groups = _merge_shared_out(_merge_callers(_merge_same_line(groups)))
     _attach_siteless(groups, leaking)
@@ -118,7 +78,7 @@ def build(
         findings = _with_heap(findings, groups, leaking["heap"], deep, root)
     elif "objects" in leaking and not findings:
         findings = [_of_memory(leaking["objects"], leaking["objects"].per_cycle, *_heap_sites(deep, root))]
-    for resource in (*_WAITING, "objects"):
+    for resource in (*WAITING, "objects"):
         if resource in leaking and all(f.resource != resource for f in findings):
             findings = _beside(findings, leaking[resource])
     if "rss" in leaking:
@@ -315,10 +275,10 @@ def _with_heap(
             del sizes[site]
         more = (Companion("heap", held, "held"),) if held > FLOORS["heap"] else ()
         charged.append(replace(finding, companions=(*finding.companions, *more)))
-    if not _is_unexplained(left, heap):
+    if not is_unexplained(left, heap):
         return charged
     is_users = any(f.kind == "user" for stack in stacks.values() for f in stack)
-    if charged and (not is_users or sum(sizes.values()) < _UNEXPLAINED * left):
+    if charged and (not is_users or sum(sizes.values()) < UNEXPLAINED * left):
         # No line of the user's allocates it with every call: it goes with what leaks, such as a TLS context's memory
         # or what a library notes of each listener.
         return _beside_most_heap(charged, Companion("heap", left, "same rate"))
@@ -337,10 +297,6 @@ def _of_memory(
     ranked = sorted(sizes, key=lambda s: sizes[s], reverse=True)[:_MOST_HEAP_SITES]
     ranked = [site for site in ranked if sizes[site] >= _RARE * sizes[ranked[0]]]
     return Finding(growth.resource, left, growth, tuple(ranked), (), stacks[ranked[0]] if ranked else ())
-
-
-def _is_unexplained(left: float, heap: Growth) -> bool:
-    return left > max(FLOORS["heap"], _UNEXPLAINED * heap.per_cycle)
 
 
 def _heap_sites(deep: Survey | None, root: Path) -> tuple[dict[Site, float], dict[Site, tuple[Frame, ...]]]:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from harness import findings, verdict
+from harness import findings, unexplained, verdict
 from harness.agents import PYTHON_AGENT_DIR
 from harness.errors import UsageError
 from harness.model import CallStats, Growth, Resource, RunResult, Sample
@@ -99,7 +99,7 @@ class NoGrowth:
             async for number in self._times(_WATCH_CYCLES):
                 yield number
             survey = survey_of([self._commands.sites()], _WATCH_CYCLES)
-            if findings.needs_deep_watch(self._growths, survey):
+            if unexplained.needs_deep_watch(self._growths, survey):
                 self._commands.watch(deep=True)
                 async for number in self._times(_DEEP_CYCLES):
                     yield number

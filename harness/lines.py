@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from harness import findings, record
+from harness import findings, record, unexplained
 from harness.model import MEMORY, Allocation, Finding, Growth, Resource
 from harness.probes.agent import Language
 from harness.stage import Stage
@@ -71,19 +71,19 @@ class Lines:
         async for _ in self._calls.batches(cycles, self._at_a_time):
             await self._counters.rest()  # as between the calls that were measured: it may matter to what leaks
         survey = await self._survey(cycles)
-        if not findings.needs_deep_watch(growths, survey):
+        if not unexplained.needs_deep_watch(growths, survey):
             return survey, None
         self._stage.observer.phase("finding the lines that allocate")
         await self._agents.watch(deep=True)
         with self._calls.patiently(deep=True):
             await self._stage.make(_DEEP_WATCH_CYCLES, 1)
             deep = await self._survey(_DEEP_WATCH_CYCLES)
-        if findings.needs_native_watch(growths, survey, deep) and await self._agents.watch_native():
+        if unexplained.needs_native_watch(growths, survey, deep) and await self._agents.watch_native():
             self._stage.observer.phase("finding the lines that allocate in C")
             await self._stage.make(_DEEP_WATCH_CYCLES, 1)
             native = await self._survey(_DEEP_WATCH_CYCLES, of="Python")
             self.beside = await record.memray_reports(self._agents.native_traces, self._stage.directory)
-            deep = findings.clearest(growths, survey, deep, native)
+            deep = unexplained.clearest(growths, survey, deep, native)
         return survey, deep
 
     async def _survey(self, cycles: int, of: Language | None = None) -> Survey:

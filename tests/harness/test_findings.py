@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import findings
+from harness import findings, unexplained
 from harness.model import Frame, Growth, Resource
 from harness.survey import Keeper, SiteCount, Survey
 
@@ -90,7 +90,7 @@ def test_files_beside_sockets_are_a_finding_of_their_own() -> None:
 def test_heap_that_nothing_holds_is_a_finding_with_the_lines_that_allocate_it() -> None:
     grown = [growth("timers", 1.0), growth("heap", 5000.0)]
     first = survey({"timers": [SiteCount((user(5, "timer"),), 10, 1000)]})
-    assert findings.needs_deep_watch(grown, first)
+    assert unexplained.needs_deep_watch(grown, first)
     json_decoder = Frame("/usr/lib/python3.11/json/decoder.py", 353, "", "stdlib")
     deep = survey(
         {},
@@ -112,9 +112,9 @@ def test_memory_whose_freeing_memray_did_not_see_is_no_leak() -> None:
     deep = survey({}, (SiteCount((user(4, "keep"),), 10, 180_000),))
     unseen = SiteCount((user(9, "Codec.__init__"),), 10, 655_360)
     codec, clear = survey({}, (unseen,)), survey({}, (unseen, SiteCount((user(5, "parse"),), 10, 290_000)))
-    assert findings.needs_native_watch(grown, first, deep)
-    assert findings.clearest(grown, first, deep, codec) == deep
-    chosen = findings.clearest(grown, first, deep, clear)
+    assert unexplained.needs_native_watch(grown, first, deep)
+    assert unexplained.clearest(grown, first, deep, codec) == deep
+    chosen = unexplained.clearest(grown, first, deep, clear)
     assert [f.site.function for f in findings.build(grown, first, ROOT, chosen) if f.site] == ["ask", "parse"]
 
 
@@ -133,7 +133,7 @@ def test_native_memory_beside_a_leak_is_said_with_it() -> None:
 def test_heap_that_a_finding_holds_is_not_told_twice() -> None:
     rows: dict[Resource, list[SiteCount]] = {"listeners": [SiteCount((user(10),), 40, 30_000)]}
     grown = [growth("listeners", 4.0), growth("heap", 3500.0)]
-    assert not findings.needs_deep_watch(grown, survey(rows))
+    assert not unexplained.needs_deep_watch(grown, survey(rows))
     (found,) = findings.build(grown, survey(rows), ROOT)
     assert [str(c) for c in found.companions] == ["heap +2.9 KiB a call, held by it"]
 
