@@ -11,7 +11,6 @@ _KINDS = (dict, list, set, deque, OrderedDict)
 _MOST_GROWN = 12
 _MOST_LEVELS = 4
 _MOST_REFERRERS = 200
-_MOST_DICTS = 64
 
 
 def sizes():
@@ -20,7 +19,10 @@ def sizes():
 
 
 def grown(before, young, least):
-    """[{"owner", "kind", "code", "grown"}] of those in `before` that grew by `least` or more, the most first."""
+    """[{"owner", "kind", "grown"}] of those in `before` that grew by `least` or more and are not `young`, most first.
+
+    One call for all: looking for who refers to something walks the whole heap.
+    """
     longer = []
     for thing in census.objects():
         if type(thing) in _KINDS and id(thing) not in young:
@@ -28,81 +30,53 @@ def grown(before, young, least):
             if more >= least and thing is not before and thing is not young:
                 longer.append((more, thing))
     longer.sort(key=lambda row: row[0], reverse=True)
-    del longer[_MOST_GROWN:]
-    owners = _owners([thing for _, thing in longer], (before, longer), young)
-    return [
-        {"owner": owner, "kind": type(thing).__name__, "code": kind, "grown": more}
-        for (more, thing), (owner, kind) in zip(longer, owners, strict=True)
-        if owner and kind != "agent"
-    ]
+    rows = []
+    for more, thing in longer[:_MOST_GROWN]:
+        owner, kind = _owner(thing, (before, longer), young)
+        if owner and kind != "agent":
+            rows.append({"owner": owner, "kind": type(thing).__name__, "code": kind, "grown": more})
+    return rows
 
 
-def _owners(things, ours, young):
-    """[(name, whose code it is)] of what holds each of `things`: the nearest of the user's own, else with a name.
-
-    All are looked for together: to find what refers to something is to walk the whole heap.
-    """
-    owners = [("", "stdlib")] * len(things)
-    held = dict(enumerate(things))
+def _owner(thing, ours, young):
+    """(name, whose code it is) of what holds `thing`: the nearest of the user's own, else the nearest with a name."""
+    best, path = ("", "stdlib"), ""
     for _ in range(_MOST_LEVELS):
-        inner, outer = list(held.values()), {}
-        for number, step in zip(held, _holders(inner, (*ours, things, held), young), strict=True):
-            if step is None:
-                continue
-            holder, name, kind = step
-            best, _ = owners[number]
-            if name and kind == "user":
-                owners[number] = (f"{name} ({best})" if best else name, kind)
-                continue
-            if name and not best:
-                owners[number] = (name, kind)
-            outer[number] = holder
-        held = outer
-    return owners
+        step = _holder(thing, ours, young)
+        if step is None:
+            break
+        holder, name, kind = step
+        path = f"{name} of {path}" if path and not name.endswith("]") else (name or path)
+        if name and kind == "user":
+            return name if not best[0] else f"{name} ({best[0]})", kind
+        if name and not best[0]:
+            best = (name, kind)
+        thing = holder
+    return best
 
 
-def _holders(things, ours, young):
-    """For each of `things`, (what holds it, the name it has there or "", whose code that is), or None."""
-    referrers = _referrers(things, ours, young)
-    dicts = [holder for holders in referrers.values() for holder in holders if type(holder) is dict]
-    of_dicts = _referrers(dicts[:_MOST_DICTS], (*ours, things, *referrers.values()), young)
-    return [_most_telling(thing, referrers[id(thing)], of_dicts) for thing in things]
-
-
-def _most_telling(thing, holders, of_dicts):
+def _holder(thing, ours, young):
+    """(what holds `thing`, the name it has there or "", whose code that is), the most telling of its holders."""
     found = None
-    for holder in holders:
-        is_dict = type(holder) is dict
-        step = _in_dict(holder, thing, of_dicts.get(id(holder), ())) if is_dict else _in_instance(holder, thing)
-        if found is None or (step[1] and not found[1]):
-            found = step
-    return found
-
-
-def _referrers(things, ours, young):
-    """{identity of each of `things`: what refers to it}, but for what is `young` or of `ours`."""
-    found = {id(thing): [] for thing in things}
-    for holder in gc.get_referrers(*things) if things else ():
+    for holder in gc.get_referrers(thing)[:_MOST_REFERRERS]:
         if (
             id(holder) in young
-            or holder is things
             or any(holder is mine for mine in ours)
             or type(holder).__name__ in ("frame", "list_iterator", "tuple")
         ):
             continue
-        for part in gc.get_referents(holder):
-            holders = found.get(id(part))
-            if holders is not None and len(holders) < _MOST_REFERRERS and not (holders and holders[-1] is holder):
-                holders.append(holder)
+        step = _in_dict(holder, thing) if type(holder) is dict else _in_instance(holder, thing)
+        if step is not None and (found is None or (step[1] and not found[1])):
+            found = step
     return found
 
 
-def _in_dict(holder, thing, owners):
+def _in_dict(holder, thing):
     name = next((key for key, value in list(holder.items()) if value is thing and type(key) is str), None)
     module = holder.get("__name__") if "__spec__" in holder else None
     if name is not None and type(module) is str:
         return holder, f"{module}.{name}", kind_of(_text(holder.get("__file__")) or "<frozen>")
-    for owner in owners:
+    for owner in gc.get_referrers(holder)[:_MOST_REFERRERS]:
         if _attributes(owner) is holder and name is not None:
             return owner, f"{class_name(type(owner))}.{name}", _kind(type(owner))
         if isinstance(owner, type) and name is not None and owner.__dict__.get(name) is thing:
