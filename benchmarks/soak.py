@@ -29,6 +29,8 @@ from harness.sut import Sut
 from scenarios import BUILT_IN, Scenario
 
 ROUNDS, CALLS, AT_A_TIME, SPEED = 5, 32, 4, 5.0
+BARE_CALLS = 400
+"""A clock that ticks a hundred times a second needs as many."""
 SCENARIO = BUILT_IN["two_burgers"]
 BARE = BUILT_IN["early_hang_up"]
 """A cycle of connect and disconnect, and nothing between."""
@@ -42,7 +44,7 @@ class Cost:
     sample_ms: float
 
 
-async def measure(scenario: Scenario, *, with_agent: bool, directory: Path) -> Cost:
+async def measure(scenario: Scenario, number: int, *, with_agent: bool, directory: Path) -> Cost:
     port = free_port()
     ledger = Ledger()
     async with OpenAIServer(scenario.model_script, ledger, speed=SPEED) as model, Agents() as agents:
@@ -56,16 +58,17 @@ async def measure(scenario: Scenario, *, with_agent: bool, directory: Path) -> C
             await calls(scenario, port, ledger, 16)
             server, harness = psutil.Process(sut.pid), psutil.Process()
             server_s, harness_s, began = cpu(server), cpu(harness), time.perf_counter()
-            await calls(scenario, port, ledger, CALLS)
+            await calls(scenario, port, ledger, number)
             wall_s = time.perf_counter() - began
             server_s, harness_s = cpu(server) - server_s, cpu(harness) - harness_s
             sample_s = 0.0
             if with_agent:
+                await agents.sample()
                 began = time.perf_counter()
                 for _ in range(5):
                     await agents.sample()
                 sample_s = (time.perf_counter() - began) / 5
-    return Cost(*(1000 * s for s in (server_s / CALLS, harness_s / CALLS, wall_s / CALLS, sample_s)))
+    return Cost(*(1000 * s for s in (server_s / number, harness_s / number, wall_s / number, sample_s)))
 
 
 async def calls(scenario: Scenario, port: int, ledger: Ledger, number: int) -> None:
@@ -88,22 +91,28 @@ def main() -> None:
         for _ in range(ROUNDS):
             for with_agent in (False, True):
                 rows[with_agent].append(
-                    asyncio.run(measure(SCENARIO, with_agent=with_agent, directory=Path(directory)))
+                    asyncio.run(measure(SCENARIO, CALLS, with_agent=with_agent, directory=Path(directory)))
                 )
-        bare = [asyncio.run(measure(BARE, with_agent=True, directory=Path(directory))) for _ in range(ROUNDS)]
+        bare = [
+            asyncio.run(measure(BARE, BARE_CALLS, with_agent=True, directory=Path(directory))) for _ in range(ROUNDS)
+        ]
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; ", end="")
     print(f"'{SCENARIO.name}', {AT_A_TIME} calls at a time at speed {SPEED:g}; medians of {ROUNDS} rounds\n")
     print(f"{'':22}{'server CPU':>13}{'harness CPU':>13}{'wall':>13}{'one sample':>13}")
     for with_agent, costs in rows.items():
         name = "with the agent" if with_agent else "without the agent"
         figures = [statistics.median(values) for values in zip(*(vars(c).values() for c in costs), strict=True)]
-        cells = "".join(f"{value:>8.1f} ms/{'call' if at < 3 else ' '}".rjust(13) for at, value in enumerate(figures))
+        cells = "".join(f"{value:.1f} ms{'/call' if at < 3 else ''}".rjust(13) for at, value in enumerate(figures))
         print(f"{name:22}{cells}")
     ratios = [a.server_ms / b.server_ms for a, b in zip(rows[True], rows[False], strict=True)]
     print(f"\nserver CPU with / without the agent, pair by pair: median {statistics.median(ratios):.3f}")
     print(f"(from {min(ratios):.3f} to {max(ratios):.3f})")
-    harness_ms = statistics.median(cost.harness_ms for cost in bare)
-    print(f"\nharness and fakes, a bare cycle ('{BARE.name}'): {harness_ms:.1f} ms of processor time")
+    taken = [cost.harness_ms for cost in bare]
+    print(
+        f"\nharness and fakes, a bare cycle ('{BARE.name}'): {statistics.median(taken):.1f} ms of processor time",
+        end="",
+    )
+    print(f" ({min(taken):.1f} to {max(taken):.1f})")
 
 
 if __name__ == "__main__":

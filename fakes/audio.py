@@ -29,7 +29,8 @@ SILENCE_FRAME = b"\xff" * FRAME_BYTES
 
 _TAG_BITS = (32, 64, 32)
 _TAG_MARK = 0x5EA1_1EAC
-_TAG_MARK_BYTES = bytes(0x7F if _TAG_MARK >> bit & 1 else 0xFF for bit in reversed(range(32)))
+_TAG_CODES = bytes.maketrans(b"01", b"\xff\x7f")
+_TAG_MARK_BYTES = f"{_TAG_MARK:032b}".encode().translate(_TAG_CODES)
 
 SAMPLE_RATE: dict[AudioFormat, int] = {"audio/pcm": 24_000, "audio/pcmu": 8_000, "audio/pcma": 8_000}
 """Samples per second of each wire format."""
@@ -87,9 +88,8 @@ def tagged_silence(number: int) -> bytes:
     It sounds like silence and has no energy; a server that passes its caller's audio on passes the number on.
     """
     word = (_TAG_MARK << 64 | number) << 32 | zlib.crc32(number.to_bytes(8, "big"))
-    size = sum(_TAG_BITS)
-    bits = bytes(0x7F if word >> bit & 1 else 0xFF for bit in reversed(range(size)))
-    return bits + b"\xff" * (FRAME_BYTES - size)
+    bits = f"{word:0{sum(_TAG_BITS)}b}".encode().translate(_TAG_CODES)
+    return bits.ljust(FRAME_BYTES, b"\xff")
 
 
 def tag_in(audio: bytes) -> int | None:

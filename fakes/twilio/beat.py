@@ -38,6 +38,7 @@ class Pace:
         self.lateness = Lateness()
         """How late frames were, in real seconds."""
         self._phases: list[_Phase | None] = [None] * _PHASES
+        self._phase_of: dict[Beating, _Phase] = {}
         self._alarm: Alarm | None = None
         self._joined = 0
 
@@ -54,6 +55,7 @@ class Pace:
         if phase is None or not phase.members:
             phase = self._phases[number] = _Phase(self, number / _PHASES, self._alarm_here())
         phase.members[member] = None
+        self._phase_of[member] = phase
 
     def _alarm_here(self) -> Alarm:
         if self._alarm is None or self._alarm.loop is not asyncio.get_running_loop():
@@ -62,9 +64,9 @@ class Pace:
 
     def leave(self, member: Beating) -> None:
         """Stop its beat; one that has none is left alone."""
-        for phase in self._phases:
-            if phase is not None:
-                phase.members.pop(member, None)
+        phase = self._phase_of.pop(member, None)
+        if phase is not None:
+            phase.members.pop(member, None)
 
 
 class _Phase:
