@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from flask import Response, request
 from rich.console import Console
 
+from harness.load.readings import Reading
 from harness.model import RunResult
 from harness.resources import BYTES, Resource, rank
 from harness.words import amount
@@ -37,8 +38,11 @@ _COLUMNS = {
 class Source(Protocol):
     """Where the readings come from (`harness.load.run.Director`)."""
 
-    readings: list[dict[str, Any]]
     result: RunResult | None
+
+    @property
+    def readings(self) -> Iterable[Reading]:
+        """In the order of time."""
 
 
 def show(result: RunResult, broken: Sequence[str], locusts: str | None = None) -> None:
@@ -61,17 +65,17 @@ def show(result: RunResult, broken: Sequence[str], locusts: str | None = None) -
         console.print()
 
 
-def rows(readings: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+def rows(readings: Iterable[Reading]) -> list[dict[str, str]]:
     """The tab's table: what was counted at rest before the load, and what is now."""
-    if not readings:
-        return []
     first: dict[Resource, float] = {}
     newest: dict[Resource, float] = {}
+    made: list[int] = []
     for reading in readings:
-        for name, value in reading["values"].items():
+        made.append(reading.calls)
+        for name, value in reading.values.items():
             first.setdefault(name, value)
             newest[name] = value
-    calls = max(1, readings[-1]["calls"] - readings[0]["calls"])
+    calls = max(1, made[-1] - made[0]) if made else 1
     return [
         {
             "resource": name,
@@ -88,21 +92,21 @@ def _whole(name: Resource, value: float, sign: str = "") -> str:
     return amount(name, value, sign=bool(sign)) if name in BYTES else f"{value:{sign},.10g}"
 
 
-def series(readings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def series(readings: Iterable[Reading]) -> dict[str, Any]:
     """What the charts are drawn from: `{resources: {name: {bytes, x, y}}, load: {x, calls, users}}`."""
     resources: dict[Resource, dict[str, Any]] = {}
+    load: dict[str, list[float]] = {"x": [], "calls": [], "users": []}
     for reading in readings:
-        for name, value in reading["values"].items():
+        for name, value in reading.values.items():
             one = resources.setdefault(name, {"bytes": name in BYTES, "x": [], "y": []})
-            one["x"].append(reading["at_s"])
+            one["x"].append(reading.at_s)
             one["y"].append(value)
+        load["x"].append(reading.at_s)
+        load["calls"].append(reading.calls)
+        load["users"].append(reading.users)
     return {
         "resources": dict(sorted(resources.items(), key=lambda item: (rank(item[0]), item[0]))),
-        "load": {
-            "x": [r["at_s"] for r in readings],
-            "calls": [r["calls"] for r in readings],
-            "users": [r["users"] for r in readings],
-        },
+        "load": load,
     }
 
 

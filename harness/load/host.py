@@ -16,12 +16,14 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from fakes.serving import seldom_collect
 from harness import verdict
 from harness.errors import LeaklineError, RunError
 from harness.lines import Lines
+from harness.load.readings import Reading, Readings
 from harness.load.verdict import Load, judge
 from harness.model import CallStats, Resource, RunResult, Sample, State
 from harness.observer import Silent
@@ -42,9 +44,8 @@ class Host:
         self._stage = stage
         self._every_s = every_s
         self._at_a_time = stage.settings.concurrency
-        self._readings: list[Sample] = []
-        self._users: list[int] = []
-        self._told = 0
+        self._readings = Readings()
+        self._untold: list[Reading] = []
         self._calls = 0
         self._now_users = 0
         self._began = time.monotonic()
@@ -65,15 +66,17 @@ class Host:
         due = time.monotonic()
         while True:
             async with self._busy:
-                if time.monotonic() >= due:
+                is_full = time.monotonic() >= due
+                if is_full:
                     values = await self._stage.counters.read()
                     due = time.monotonic() + self._every_s
                 else:
                     values = await self._stage.counters.glance()
-                self._readings.append(self._sample(self._calls, values))
-                self._users.append(self._now_users)
+                reading = Reading(self._at_s(), self._calls, self._now_users, dict(values), is_full)
+                self._readings.add(reading)
+                self._untold.append(reading)
                 self._stage.journal.write(
-                    "reading", at_s=self._readings[-1].at_s, cycles=self._calls, users=self._now_users, values=values
+                    "reading", at_s=reading.at_s, cycles=reading.calls, users=reading.users, values=values
                 )
             await asyncio.sleep(_GLANCE_S)
 
@@ -87,13 +90,8 @@ class Host:
     def look(self, calls: int, users: int) -> list[dict[str, Any]]:
         """Take note of the load as it is; the readings that were not told yet."""
         self._calls, self._now_users = calls, users
-        new = self._readings[self._told :]
-        told = [
-            {"at_s": s.at_s, "calls": s.cycles, "users": n, "values": dict(s.values)}
-            for s, n in zip(new, self._users[self._told :], strict=True)
-        ]
-        self._told = len(self._readings)
-        return told
+        told, self._untold = self._untold, []
+        return [asdict(reading) for reading in told]
 
     async def finish(self, calls: CallStats, most_at_once: int, notes: tuple[str, ...]) -> RunResult:
         """The load is over: wait until all is quiet, judge what is left, and find the lines of what leaks."""
@@ -101,7 +99,7 @@ class Host:
         await self._busy.acquire()  # no reading beside these
         stage.observer.phase("waiting until all is quiet")
         after = await self._settled(calls.made)
-        steady = [s for s, users in zip(self._readings, self._users, strict=True) if users >= 0.9 * most_at_once > 0]
+        steady = [r.sample for r in self._readings if r.users >= 0.9 * most_at_once > 0]
         floors = verdict.floors_for(stage.agents.languages, calls.made)
         growths = judge(self._before, after, steady, Load(calls.made, most_at_once), floors)
         lines = Lines(stage, self._at_a_time)
@@ -115,7 +113,7 @@ class Host:
             state = "leaking"
         elif not calls.made or any(growth.state != "clean" for growth in growths):
             state = "inconclusive"
-        samples = (self._before, *(s for s in self._readings if s.values.keys() >= after.values.keys()), after)
+        during = (r.sample for r in self._readings if r.values.keys() >= after.values.keys())
         return await stage.finish(
             RunResult(
                 sut=stage.name,
@@ -125,7 +123,7 @@ class Host:
                 seconds=round(time.monotonic() - self._began, 3),
                 growths=growths,
                 findings=found,
-                samples=samples,
+                samples=(self._before, *during, after),
                 unmeasured=stage.unmeasured(growths),
                 notes=(*stage.notes, *stage.agents.problems, *notes),
                 directory=str(stage.directory),
@@ -154,7 +152,10 @@ class Host:
         )
 
     def _sample(self, calls: int, values: Mapping[Resource, float]) -> Sample:
-        return Sample(calls, round(time.monotonic() - self._began, 3), dict(values))
+        return Sample(calls, self._at_s(), dict(values))
+
+    def _at_s(self) -> float:
+        return round(time.monotonic() - self._began, 3)
 
 
 class _Told(Silent):

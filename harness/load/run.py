@@ -22,6 +22,7 @@ from locust.runners import MasterRunner
 from harness import demo
 from harness.errors import LeaklineError, RunError, UsageError
 from harness.load.measures import CALL
+from harness.load.readings import Readings
 from harness.load.server import HostProcess
 from harness.load.shapes import SHAPES
 from harness.load.thresholds import Entry, Threshold, broken, parse
@@ -100,8 +101,8 @@ class Director:
     """Directs one Locust test after the other."""
 
     def __init__(self, environment: Environment, scenario: str | None, show: Show) -> None:
-        self.readings: list[dict[str, Any]] = []
-        """What the counters were, with the calls made and the callers there: `{at_s, calls, users, values}`."""
+        self.readings = Readings()
+        """What the counters were in the newest test."""
         self.result: RunResult | None = None
         """The verdict on the newest test."""
         options = environment.parsed_options
@@ -137,7 +138,7 @@ class Director:
         """Start the host, unless it stands ready."""
         if self._host is not None:
             return
-        self.readings, self.result, self._broken, self._most_users = [], None, [], 0
+        self.readings, self.result, self._broken, self._most_users = Readings(), None, [], 0
         self._host = HostProcess(self._settings, self._every_s, _say)
         self._environment.host = self._host.url
         _say(f"{self._host.name} takes calls at {self._host.url}; the run's folder is {self._host.directory}")
@@ -150,7 +151,8 @@ class Director:
                 continue
             self._most_users = max(self._most_users, runner.user_count)
             try:
-                self.readings += host.look(self._calls()[0], runner.user_count)
+                for reading in host.look(self._calls()[0], runner.user_count):
+                    self.readings.add(reading)
             except LeaklineError as error:
                 self._fail(error)
 

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.errors import LeaklineError, RunError, UsageError
+from harness.load.readings import Reading
 from harness.settings import SoakSettings
 
 _STOP_S = 15.0
@@ -48,9 +49,9 @@ class HostProcess:
         self.directory = str(ready["directory"])
         """The run's folder."""
 
-    def look(self, calls: int, users: int) -> list[dict[str, Any]]:
-        """Say how the load is; the readings that are new: `{at_s, calls, users, values}`."""
-        return list(self._ask({"do": "look", "calls": calls, "users": users}, "readings"))
+    def look(self, calls: int, users: int) -> list[Reading]:
+        """Say how the load is; the readings that are new."""
+        return [Reading(**told) for told in self._ask({"do": "look", "calls": calls, "users": users}, "readings")]
 
     def finish(self, **load: Any) -> Mapping[str, Any]:
         """Say that the load is over, and how it went; waits for the verdict: `{state, directory, exit_code}`."""

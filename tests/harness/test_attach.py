@@ -16,6 +16,7 @@ from harness.model import RunResult
 from harness.settings import SoakSettings
 from harness.soak import soak
 from harness.stage import free_port
+from harness.sut import is_listening
 
 
 @contextmanager
@@ -37,14 +38,8 @@ def running(*command: str, port: int) -> Iterator[tuple[subprocess.Popen[bytes],
 
 async def until_listening(port: int) -> None:
     async with asyncio.timeout(20):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.05)
-                continue
-            writer.close()
-            return
+        while not await is_listening("127.0.0.1", port):
+            await asyncio.sleep(0.05)
 
 
 async def attached(pid: int, port: int, model_port: int, runs: Path) -> RunResult:

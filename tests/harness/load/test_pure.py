@@ -1,6 +1,7 @@
 """The parts of a load run that touch nothing: shapes, thresholds, what a call tells, the verdict."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 
@@ -9,12 +10,14 @@ from harness.errors import UsageError
 from harness.fakes import Placed
 from harness.load.engine import Outcome
 from harness.load.measures import measures
+from harness.load.readings import MOST, Reading, Readings
 from harness.load.shapes import SHAPES
 from harness.load.thresholds import broken, parse
 from harness.load.verdict import Load, judge
 from harness.meter import Heard
 from harness.model import Growth, Resource, Sample
 from harness.verdict import FLOORS
+from reports.load_tab import rows, series
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -136,3 +139,37 @@ def test_pages_that_an_allocator_keeps_are_no_leak_when_what_is_in_use_came_back
     assert states == {"heap": "clean", "rss": "clean"}
     without_heap = judge(Sample(0, 0.0, {"rss": 70e6}), Sample(500, 60.0, {"rss": 80e6}), [], Load(500, 40), FLOORS)
     assert without_heap[0].state == "inconclusive"
+
+
+def test_readings_are_even_and_bounded_however_long_the_load_is() -> None:
+    readings = Readings()
+    seconds = 8 * 3600
+    for second in range(seconds):
+        readings.add(Reading(float(second), second * 3, 5, {"fds": 1.0}, is_full=second % 10 == 0))
+    kept = list(readings)
+    assert kept[0].at_s == 0.0
+    assert kept[-1].at_s == seconds - 1
+    assert [r.at_s for r in kept] == sorted(r.at_s for r in kept)
+    for is_full in (True, False):
+        times = [r.at_s for r in kept if r.is_full is is_full]
+        assert MOST / 2 <= len(times) <= MOST + 1
+        gaps = {round(later - earlier) for earlier, later in pairwise(times[:-1])}
+        assert max(gaps) - min(gaps) <= 2, gaps  # a glance gives way to a full reading
+
+
+def test_few_readings_are_all_kept() -> None:
+    readings = Readings()
+    added = [Reading(float(n), n, 1, {}, is_full=n % 3 == 0) for n in range(MOST)]
+    for reading in added:
+        readings.add(reading)
+    assert list(readings) == added
+
+
+def test_the_page_is_told_of_every_reading() -> None:
+    given = [Reading(0.0, 0, 0, {"fds": 4.0, "heap": 1000.0}, True), Reading(1.0, 10, 2, {"fds": 6.0}, False)]
+    told = series(given)
+    assert told["load"] == {"x": [0.0, 1.0], "calls": [0, 10], "users": [0, 2]}
+    assert told["resources"]["fds"] == {"bytes": False, "x": [0.0, 1.0], "y": [4.0, 6.0]}
+    assert told["resources"]["heap"]["x"] == [0.0]
+    assert [row["change"] for row in rows(given) if row["resource"] == "fds"] == ["+2"]
+    assert rows([]) == []
