@@ -54,7 +54,7 @@ docs: $(INSTALLED)
 screenshots: $(INSTALLED)
 	$(BIN)/python docs/screenshots.py
 
-benchmark: $(INSTALLED)
+benchmark: $(INSTALLED) $(if $(shell command -v npm),$(NODE))
 	for script in benchmarks/*.py; do $(BIN)/python $$script; done
 
 $(INSTALLED): pyproject.toml constraints.txt

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from harness.model import Resource, Sample
 
 MOST = 2048
-"""Of each kind: half an hour of glances, one a second. It is even, so that the newest stays when every second goes."""
+"""Of each kind: half an hour of glances, one a second. It is even: the newest stays when every second one goes."""
 
 
 @dataclass(frozen=True, slots=True)
