@@ -16,9 +16,10 @@ from typing import Literal
 from harness.model import MEMORY, RESOURCES, Companion, Finding, Frame, Growth, How, Resource, Site
 from harness.resources import rank
 from harness.source import context, function_at, line_text
-from harness.survey import OFTEN, Survey
+from harness.survey import OFTEN, Keeper, Survey
 from harness.unexplained import UNEXPLAINED, WAITING, is_unexplained
 from harness.verdict import FLOOR, FLOORS
+from harness.words import amount
 
 _RARE = 0.2
 """A site that made less than this share of the growth is steady state that was renewed, not a leak."""
@@ -37,9 +38,13 @@ class _Group:
 
     counts: dict[Resource, float]
     """{resource: units per cycle}."""
-    sites: dict[Site, int]
-    """{site: how many}."""
+    sites: dict[Site, float]
+    """{site: units per cycle}."""
     stack: tuple[Frame, ...]
+    """Of most of them."""
+    stacks: set[tuple[Frame, ...]] = field(default_factory=set)
+    """Others, that come with each call."""
+    made_at: dict[Resource, set[Site]] = field(default_factory=dict)
     held_per_cycle: float = 0.0
     how: dict[Resource, How] = field(default_factory=dict)
 
@@ -124,7 +129,10 @@ def _groups(growth: Growth, survey: Survey | None, root: Path) -> list[_Group]:
             continue
         key = (site.file, site.function) if site.function else next(anonymous)
         group = by_function.setdefault(key, _Group({growth.resource: 0.0}, {}, row.stack))
-        group.sites[site] = group.sites.get(site, 0) + row.count
+        if row.count >= OFTEN * min(1.0, growth.per_cycle) * survey.cycles:
+            group.stacks.add(row.stack)
+        group.made_at.setdefault(growth.resource, set()).add(site)
+        group.sites[site] = group.sites.get(site, 0.0) + row.count / survey.cycles
         group.counts[growth.resource] += row.count / survey.cycles
         group.held_per_cycle += row.size_bytes / survey.cycles
     kept = [g for g in by_function.values() if g.counts[growth.resource] >= _RARE * growth.per_cycle]
@@ -136,6 +144,7 @@ def _groups(growth: Growth, survey: Survey | None, root: Path) -> list[_Group]:
     total = sum(g.counts[growth.resource] for g in kept)
     for group in kept:  # the long run's rate, shared out as the watch saw it
         group.counts[growth.resource] *= growth.per_cycle / total
+        group.sites = {site: rate * growth.per_cycle / total for site, rate in group.sites.items()}
     return kept
 
 
@@ -176,10 +185,14 @@ def _merge_callers(groups: list[_Group]) -> list[_Group]:
 
 
 def _is_from_one_function(one: _Group, other: _Group) -> bool:
-    """Whether the user's innermost function of one is in the stack of the other."""
+    """Whether the user's innermost function of one is in a stack of the other.
+
+    Most of what a leaked task renews is of tasks from before the watch, of which nobody knows who made them.
+    """
     return any(
-        _innermost(a.stack) in {(f.file, f.function) for f in b.stack if f.kind == "user" and f.function}
+        _innermost(a.stack) in {(f.file, f.function) for f in stack if f.kind == "user" and f.function}
         for a, b in ((one, other), (other, one))
+        for stack in (b.stack, *b.stacks)
     )
 
 
@@ -218,8 +231,11 @@ def _take_in(home: _Group, group: _Group, how: How) -> None:
     for resource, per_cycle in group.counts.items():
         home.counts[resource] = home.counts.get(resource, 0.0) + per_cycle
         home.how[resource] = how
-    for site, number in group.sites.items():
-        home.sites[site] = home.sites.get(site, 0) + number
+    for resource, sites in group.made_at.items():
+        home.made_at.setdefault(resource, set()).update(sites)
+    home.stacks |= group.stacks
+    for site, rate in group.sites.items():
+        home.sites[site] = home.sites.get(site, 0.0) + rate
     home.held_per_cycle += group.held_per_cycle
 
 
@@ -255,7 +271,8 @@ def _finding(group: _Group, leaking: dict[Resource, Growth]) -> Finding:
     companions = tuple(
         Companion(r, per_cycle, group.how.get(r, "same line")) for r, per_cycle in group.counts.items() if r != first
     )
-    sites = tuple(sorted(group.sites, key=lambda s: (-group.sites[s], s.file, s.line)))
+    own = group.made_at.get(first, ())
+    sites = tuple(sorted(group.sites, key=lambda s: (-round(group.sites[s], 2), s not in own, s.file, s.line)))
     return Finding(first, group.counts[first], leaking[first], sites, companions, group.stack)
 
 
@@ -293,7 +310,9 @@ def _with_heap(
 def _of_memory(
     growth: Growth, left: float, sizes: Mapping[Site, float], stacks: Mapping[Site, tuple[Frame, ...]]
 ) -> Finding:
-    """A finding of memory alone: the lines that allocate it."""
+    """A finding of memory alone: the lines that allocate it. A few bytes of a library's are no reason to name one."""
+    if sum(sizes.values()) < _RARE * left and not any(f.kind == "user" for stack in stacks.values() for f in stack):
+        return Finding(growth.resource, left, growth)
     ranked = sorted(sizes, key=lambda s: sizes[s], reverse=True)[:_MOST_HEAP_SITES]
     ranked = [site for site in ranked if sizes[site] >= _RARE * sizes[ranked[0]]]
     return Finding(growth.resource, left, growth, tuple(ranked), (), stacks[ranked[0]] if ranked else ())
@@ -304,7 +323,7 @@ def _heap_sites(deep: Survey | None, root: Path) -> tuple[dict[Site, float], dic
 
     Allocations without a line of the user's in their stack are named only when there is nothing else.
     """
-    rows = [row for row in deep.heap if row.count >= OFTEN * deep.cycles] if deep is not None else []
+    rows = deep.allocated if deep is not None else ()
     users = [row for row in rows if any(frame.kind == "user" for frame in row.stack)]
     sizes: dict[Site, float] = {}
     stacks: dict[Site, tuple[Frame, ...]] = {}
@@ -344,14 +363,24 @@ def _kept(findings: list[Finding], survey: Survey | None) -> list[Finding]:
     at = next((i for i, f in enumerate(findings) if f.resource in MEMORY), 0 if len(findings) == 1 else None)
     if survey is None or at is None:
         return findings
-    often = [k for k in survey.keepers if k.per_cycle >= OFTEN and k.code == "user"]
-    names = dict.fromkeys(f"{k.owner} (+{k.per_cycle:.2f} a call)" for k in often)
+    names = dict.fromkeys(_keeper(k) for k in survey.keepers if _is_telling(k, findings[at]))
     changed = list(findings)
     types = [f"{name} {rate:+.2f}" for name, rate in survey.types.items()][:_MOST_TYPES]
     if findings[at].resource not in MEMORY:
         types = []  # what it is has a name already
     changed[at] = replace(changed[at], kept_in=tuple(names)[:_MOST_KEEPERS], types=tuple(types))
     return changed
+
+
+def _is_telling(keeper: Keeper, finding: Finding) -> bool:
+    """Whether it grew with each call; a text, which is longer one time than the other, by a good part of the heap."""
+    least = OFTEN if not keeper.is_bytes else _RARE * finding.per_cycle
+    return keeper.code == "user" and keeper.per_cycle >= least and (finding.resource == "heap" or not keeper.is_bytes)
+
+
+def _keeper(keeper: Keeper) -> str:
+    rate = amount("heap", keeper.per_cycle, sign=True) if keeper.is_bytes else f"+{keeper.per_cycle:.2f}"
+    return f"{keeper.owner} ({rate} a call)"
 
 
 def _beside_most_heap(findings: list[Finding], companion: Companion) -> list[Finding]:

@@ -11,7 +11,6 @@ from dataclasses import fields
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from fakes.ledger import Ledger
 from harness.model import Allocation, Seen
@@ -99,11 +98,11 @@ async def memray_reports(traces: Sequence[Path], folder: Path) -> tuple[str, ...
 def allocations(*surveys: Survey | None) -> tuple[Allocation, ...]:
     """Memory that stays after each call, by the stack that made it, most first; of the last survey that knows."""
     for survey in reversed([each for each in surveys if each is not None]):
-        rows: list[Any] = [row for rows in survey.made.values() for row in rows] + list(survey.heap)
+        made = [row for rows in survey.made.values() for row in rows if row.count >= OFTEN * survey.cycles]
         found = [
             Allocation(row.stack, row.size_bytes / survey.cycles, row.count / survey.cycles)
-            for row in rows
-            if row.stack and row.size_bytes > 0 and row.count >= OFTEN * survey.cycles
+            for row in (*made, *survey.allocated)
+            if row.stack and row.size_bytes > 0
         ]
         if found:
             return tuple(sorted(found, key=lambda each: -each.bytes_per_cycle)[:_MOST_ALLOCATIONS])

@@ -30,6 +30,8 @@ class Keeper:
     per_cycle: float
     code: FrameKind
     """Whose it is."""
+    is_bytes: bool = False
+    """Whether it grows in bytes: a text or a buffer; else in entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class Survey:
     made: Mapping[Resource, tuple[SiteCount, ...]] = field(default_factory=dict)
     heap: tuple[SiteCount, ...] = ()
     """Allocations that nothing in `made` holds."""
+    pieces: tuple[SiteCount, ...] = ()
+    """Where a text or a buffer grew last that grows in one piece, by so many bytes in all; they are not in `heap`."""
     keepers: tuple[Keeper, ...] = ()
     woke: tuple[SiteCount, ...] = ()
     """Where timers were set, also such as have gone off."""
@@ -58,4 +62,9 @@ class Survey:
     @property
     def allocated_per_cycle(self) -> float:
         """Bytes a call that come from the allocation sites of each call."""
-        return sum(row.size_bytes for row in self.heap if row.count >= OFTEN * self.cycles) / self.cycles
+        return sum(row.size_bytes for row in self.allocated) / self.cycles
+
+    @property
+    def allocated(self) -> tuple[SiteCount, ...]:
+        """The allocation sites of each call."""
+        return (*self.pieces, *(row for row in self.heap if row.count >= OFTEN * self.cycles))

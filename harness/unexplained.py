@@ -26,6 +26,13 @@ def needs_deep_watch(growths: Sequence[Growth], survey: Survey) -> bool:
     return "objects" in leaking and leaking.keys() <= MEMORY
 
 
+def with_pieces(deep: Survey, survey: Survey) -> Survey:
+    """`deep` with the pieces that `survey` saw grow, where none had to be moved in the few calls of `deep`."""
+    share = deep.cycles / survey.cycles
+    pieces = tuple(replace(row, size_bytes=round(row.size_bytes * share)) for row in survey.pieces)
+    return deep if deep.pieces else replace(deep, pieces=pieces)
+
+
 def needs_native_watch(growths: Sequence[Growth], survey: Survey, deep: Survey) -> bool:
     """Whether the heap grows by more than any line of Python's allocates, so that C code must be traced."""
     leaking = {g.resource: g for g in growths if g.state == "leaking"}

@@ -293,6 +293,8 @@ class _Line(WSListener):
         if self._faults is not None:
             self._faults.send(messages)
             return
+        if self._transport.underlying_transport.is_closing():
+            return  # it has died: the loop tells in a moment, and warns of what is written until then
         send = self._transport.send
         for message in messages:
             self.sent_bytes += len(message)

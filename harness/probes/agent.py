@@ -329,7 +329,8 @@ def survey_of(answers: Iterable[dict[str, Any]], cycles: int) -> Survey:
     """What the agents' answers to `sites` say together of `cycles` calls."""
     made: dict[Resource, list[SiteCount]] = {}
     heap: list[SiteCount] = []
-    kept: Counter[tuple[str, FrameKind]] = Counter()
+    pieces: list[SiteCount] = []
+    kept: Counter[tuple[str, FrameKind, bool]] = Counter()
     woke: list[SiteCount] = []
     types: Counter[str] = Counter()
     for answer in answers:
@@ -337,15 +338,17 @@ def survey_of(answers: Iterable[dict[str, Any]], cycles: int) -> Survey:
             rows = answer["resources"].get(resource, [])
             made.setdefault(resource, []).extend(_site_count(row, "held_bytes") for row in rows)
         heap += [_site_count(row, "bytes") for row in answer["heap"]]
+        pieces += [_site_count(row, "bytes") for row in answer.get("pieces", [])]
         woke += [_site_count(row, "held_bytes") for row in answer.get("woke", [])]
         types.update({str(row["type"]): int(row["count"]) for row in answer.get("types", [])})
         for row in answer.get("containers", []):
-            kept[str(row["owner"]), row["code"]] += int(row["grown"])
+            kept[str(row["owner"]), row["code"], row.get("unit") == "bytes"] += int(row["grown"])
     return Survey(
         cycles,
         {name: _together(rows) for name, rows in made.items()},
         _together(heap),
-        tuple(Keeper(owner, number / cycles, code) for (owner, code), number in kept.items()),
+        _together(pieces),
+        tuple(Keeper(owner, number / cycles, code, is_bytes) for (owner, code, is_bytes), number in kept.items()),
         _together(woke),
         {name: number / cycles for name, number in types.most_common() if number >= OFTEN * cycles},
     )

@@ -108,6 +108,71 @@ def test_timers_and_tasks_are_counted_exactly_and_their_lines_named(tmp_path: Pa
     asyncio.run(run())
 
 
+def test_what_grows_in_one_piece_is_named_with_its_line(tmp_path: Path) -> None:
+    source = """
+import array, io, sys
+class Slots:
+    __slots__ = ("text",)
+class Notes:
+    seen = ()
+    def __init__(self):
+        self.data = b""
+        self.times = {}
+notes, slots = Notes(), Slots()
+slots.text = ""
+words, tape, audio, numbers = "", io.BytesIO(), bytearray(), array.array("d")
+last = ""
+def leak(n):
+    global words, last
+    words += "w" * 2001
+    tape.write(b"t" * 2003)
+    audio.extend(b"a" * 2005)
+    numbers.extend([0.5] * 251)
+    notes.data += b"d" * 2009
+    slots.text += "s" * 2011
+    for i in range(20):
+        notes.times[f"{n}-{i}"] = i
+        Notes.seen += (i,)
+    last = "l" * (1500 + n % 2)
+n = 0
+while sys.stdin.readline():
+    n += 1
+    leak(n)
+    print("done", flush=True)
+"""
+    lines = dict(zip(("words", "tape", "audio", "numbers", "data", "text"), range(16, 22), strict=True))
+    owners = {
+        "__main__.words": 2001,
+        "__main__.tape": 2003,
+        "__main__.audio": 2005,
+        "__main__.numbers": 251 * 8,
+        "__main__.Notes.data": 2009,
+        "__main__.Slots.text": 2011,
+    }
+
+    async def run() -> None:
+        async with served(tmp_path, source) as server:
+            for _ in range(5):
+                await server.poke()
+            await server.agents.watch(deep=True)
+            for _ in range(10):
+                await server.poke()
+            found = await server.agents.survey(10)
+            kept = {k.owner: k.per_cycle for k in found.keepers}
+            assert {owner: kept.get(owner) for owner in owners} == owners
+            assert {k.owner for k in found.keepers if k.is_bytes} == set(owners)
+            assert (kept["__main__.Notes.times"], kept["__main__.Notes.seen"]) == (20.0, 20.0)
+            where = {row.stack[0].line: row.size_bytes / 10 for row in found.pieces}
+            assert sorted(where) == sorted(lines.values())
+            for name, line in lines.items():
+                grown = next(size for owner, size in owners.items() if owner.endswith(name))
+                assert grown <= where[line] <= 1.2 * grown  # what is kept in reserve is theirs too
+            (row,) = (row for row in found.allocated if row.stack[0].line == lines["words"])
+            assert row in found.pieces  # and its block is not told again as an allocation
+
+    asyncio.run(run())
+
+
 def test_listeners_are_counted_on_every_emitter(tmp_path: Path) -> None:
     source = """
 import sys

@@ -178,6 +178,18 @@ def test_what_one_function_made_on_two_lines_is_one_finding() -> None:
     assert [str(c) for c in found.companions] == ["tasks +2.00 a call, from the same function"]
 
 
+def test_a_timer_that_a_leaked_task_renews_goes_with_the_task() -> None:
+    begun, asleep = user(82, "plant"), user(50, "heartbeat")
+    rows: dict[Resource, list[SiteCount]] = {
+        "tasks": [SiteCount((begun, user(103, "media")), 10, 0)],
+        # Those of the tasks from before the watch too, of which nobody saw who made them.
+        "timers": [SiteCount((asleep,), 96, 0), SiteCount((asleep, begun, user(103, "media")), 10, 0)],
+    }
+    (found,) = findings.build([growth("tasks", 1.0), growth("timers", 1.0)], survey(rows), ROOT)
+    assert (found.resource, [s.line for s in found.sites]) == ("tasks", [82, 50])
+    assert [str(c) for c in found.companions] == ["timers +1.00 a call, from the same function"]
+
+
 def test_what_one_function_made_at_another_pace_is_a_leak_of_its_own() -> None:
     opened = (user(76, "Adapter.open"), user(59, "Adapter.connect"))
     rows: dict[Resource, list[SiteCount]] = {
@@ -213,6 +225,34 @@ def test_memory_alone_is_named_by_what_keeps_it() -> None:
     (found,) = findings.build([growth("objects", 3.0)], Survey(10, keepers=keepers), ROOT)
     assert found.kept_in == ("app.Carts.carts (+1.00 a call)",)
     assert found.in_full().endswith("kept in app.Carts.carts (+1.00 a call)")
+
+
+def test_a_text_that_grows_is_named_where_it_grew_and_by_what_keeps_it() -> None:
+    keepers = (
+        Keeper("app.NOTES", 540.0, "user", is_bytes=True),
+        Keeper("app.last_words", 15.0, "user", is_bytes=True),  # longer this time than the last
+    )
+    pieces = (SiteCount((user(7, "note"),), 5400, 5400),)
+    deep = Survey(10, heap=(SiteCount((LIBRARY,), 9, 50),), pieces=pieces)
+    (found,) = findings.build([growth("heap", 541.0)], Survey(10, keepers=keepers), ROOT, deep)
+    assert str(found.site) == "server.py:7  note"
+    assert found.kept_in == ("app.NOTES (+540 B a call)",)
+
+
+def test_a_piece_that_did_not_move_while_few_calls_were_traced_has_the_line_of_the_longer_watch() -> None:
+    longer = Survey(10, pieces=(SiteCount((user(7, "note"),), 8000, 8000),))
+    deep = unexplained.with_pieces(Survey(5), longer)
+    assert deep.allocated_per_cycle == 800.0
+    own = Survey(5, pieces=(SiteCount((user(8, "note"),), 4000, 4000),))
+    assert unexplained.with_pieces(own, longer) is own
+
+
+def test_a_few_bytes_of_a_library_are_no_reason_to_name_it() -> None:
+    deep = Survey(10, heap=(SiteCount((LIBRARY,), 10, 1000),))
+    (found,) = findings.build([growth("heap", 816.0)], Survey(10), ROOT, deep)
+    assert found.site is None
+    (found,) = findings.build([growth("heap", 200.0)], Survey(10), ROOT, deep)
+    assert str(found.site) == "websockets/client.py:9  connect"
 
 
 def test_objects_and_promises_go_with_what_leaks() -> None:

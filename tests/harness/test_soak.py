@@ -122,6 +122,15 @@ def test_a_registry_that_grows_is_named(bridge: Bridge) -> None:
     assert found.kept_in == ("__main__.BY_CALL (+1.00 a call)",), result.in_full()
 
 
+def test_a_text_that_grows_has_its_line_and_its_name(bridge: Bridge) -> None:
+    result = run(bridge("text", settle=0.5, cycles=48))
+    (found,) = result.findings
+    assert found.site is not None, result.in_full()
+    assert (found.resource, found.site.line) == ("heap", line_of("NOTES += ")), result.in_full()
+    assert found.per_cycle == pytest.approx(760, rel=0.05)
+    assert found.kept_in == ("__main__.NOTES (+760 B a call)",), result.in_full()
+
+
 @pytest.mark.parametrize("loop", ["", "uvloop"])
 @pytest.mark.parametrize("leak", ["hang", "model_socket"])
 def test_a_model_socket_that_is_left_open_is_one_finding_on_either_loop(bridge: Bridge, leak: str, loop: str) -> None:

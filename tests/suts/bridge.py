@@ -27,6 +27,7 @@ from websockets.exceptions import ConnectionClosed
 LEAK = sys.argv[2]
 KEPT: list[object] = []
 CALLS = 0
+NOTES = ""
 LAST_CALL = 0.0
 BY_CALL: dict[str, list[int]] = {}
 HUNG_UP = Signal()
@@ -46,7 +47,7 @@ async def forget_nothing() -> None:
 
 def leak_one() -> None:
     """Leave one thing behind, of the kind that the command line names."""
-    global CALLS, LAST_CALL
+    global CALLS, LAST_CALL, NOTES
     CALLS += 1
     if LEAK == "task":
         KEPT.append(asyncio.create_task(forget_nothing()))
@@ -74,6 +75,8 @@ def leak_one() -> None:
         KEPT.append(begun())
     elif LEAK == "registry":
         BY_CALL[f"call-{CALLS}"] = [CALLS]
+    elif LEAK == "text":
+        NOTES += "The caller came, and asked, and went. " * 20
     elif LEAK == "slow_cleanup":
         asyncio.get_running_loop().call_later(2.0, str)
     elif LEAK == "lingers":  # for some seconds: more with each call, and most of all with the first after a rest

@@ -6,7 +6,7 @@ import threading
 import tracemalloc
 import weakref
 
-from leakline_agent import census, freezer, heap, holders, keepers
+from leakline_agent import census, freezer, heap, holders, keepers, pieces
 from leakline_agent.link import importing
 from leakline_agent.recorder import Recorder
 from leakline_agent.swallowed import Swallowed
@@ -27,6 +27,7 @@ class Commands:
         self._own_trace = False
         self._froze = False
         self._sizes = {}
+        self._lengths = {}
         self._swallowed = None
         self._native = None
         if os.getpid() != _imported_in and (loop := _running_loop()) is not None:
@@ -79,9 +80,9 @@ class Commands:
 
                 self._native = NativeTrace(folder)
             return {}
-        sizes = keepers.sizes()
+        sizes, lengths = keepers.sizes(), pieces.lengths()
         self._froze = freezer.freeze()  # what is not frozen at the end was made in between
-        self._sizes = sizes if self._froze else {}
+        self._sizes, self._lengths = (sizes, lengths) if self._froze else ({}, {})
         if not tracemalloc.is_tracing():
             tracemalloc.start(_DEEP_FRAMES if deep else 1)
             self._own_trace = True
@@ -108,9 +109,13 @@ class Commands:
         freezer.thaw()
         held = holders.Held(recorder, fresh, young)
         self._stop_trace()  # what is counted from here on makes objects: noting their stacks took most of the time
-        survey = holders.survey(recorder, held)
         sizes, self._sizes = self._sizes, {}
-        return {**survey, "containers": keepers.grown(sizes, young, least) if sizes else []}
+        lengths, self._lengths = self._lengths, {}
+        longer = pieces.grown(lengths, young, least) if lengths else []
+        places = pieces.places(longer, held.snapshot, held.taken)
+        survey = holders.survey(recorder, held)
+        containers = keepers.grown(sizes, young, least) if sizes else []
+        return {**survey, "pieces": places, "containers": containers + pieces.owners(longer, young)}
 
     def watch_errors(self):
         """Begin to note where exceptions are caught."""

@@ -150,6 +150,12 @@ def describe(pairs):
     ]
 
 
+def described(frame):
+    """A (file, line) frame as JSON, as `describe` has it: the function is not known."""
+    filename, line = frame
+    return {"file": filename, "line": line, "function": "", "kind": kind_of(filename)}
+
+
 def _line_of(code, instruction):
     for start, end, line in code.co_lines():
         if start <= instruction < end and line is not None:

@@ -16,7 +16,7 @@ import weakref
 from collections import Counter
 
 from leakline_agent import census, keepers
-from leakline_agent.frames import allocation_stack, describe, has_user_frame, kind_of, suspended
+from leakline_agent.frames import allocation_stack, describe, described, has_user_frame, suspended
 
 _FILE_TYPES = (io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.TextIOWrapper)
 _MANAGED_DICT = 1 << 4  # Py_TPFLAGS_MANAGED_DICT of CPython 3.11 and newer
@@ -172,15 +172,10 @@ def _heap_sites(snapshot, taken):
                 {
                     "count": max(1, number - held_number),
                     "bytes": size - held_size,
-                    "stack": [_described(frame) for frame in place],
+                    "stack": [described(frame) for frame in place],
                 }
             )
     return _largest(rows, "bytes")
-
-
-def _described(frame):
-    filename, line = frame
-    return {"file": filename, "line": line, "function": "", "kind": kind_of(filename)}
 
 
 def _open_files(recorder, fresh):

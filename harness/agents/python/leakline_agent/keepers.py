@@ -19,7 +19,7 @@ def sizes():
 
 
 def grown(before, young, least):
-    """[{"owner", "kind", "grown"}] of those in `before` that grew by `least` or more and are not `young`, most first.
+    """Rows as of `named` of those in `before` that grew by `least` or more and are not `young`, most first.
 
     One call for all: looking for who refers to something walks the whole heap.
     """
@@ -30,11 +30,16 @@ def grown(before, young, least):
             if more >= least and thing is not before and thing is not young:
                 longer.append((more, thing))
     longer.sort(key=lambda row: row[0], reverse=True)
+    return named(longer, (before, longer), young)
+
+
+def named(longer, ours, young, unit=""):
+    """[{"owner", "kind", "grown", "unit"}] of (by how much, thing) rows; `ours` has what of the agent holds them."""
     rows = []
     for more, thing in longer[:_MOST_GROWN]:
-        owner, kind = _owner(thing, (before, longer), young)
+        owner, kind = _owner(thing, ours, young)
         if owner and kind != "agent":
-            rows.append({"owner": owner, "kind": type(thing).__name__, "code": kind, "grown": more})
+            rows.append({"owner": owner, "kind": type(thing).__name__, "code": kind, "grown": more, "unit": unit})
     return rows
 
 
@@ -107,6 +112,11 @@ def _attributes(thing):
         return object.__getattribute__(thing, "__dict__")
     except Exception:
         return None
+
+
+def is_users(kind):
+    """Whether a class is of the user's own code."""
+    return _kind(kind) == "user"
 
 
 def class_name(kind):
