@@ -1,7 +1,8 @@
 """What very many calls cost the harness: `python benchmarks/endurance.py ourselves|sequence|hours|together`.
 
-`ourselves` is leakline soaked by leakline: the server under test is `tests/suts/ourselves.py`, and each call that it
-takes is a whole call that it makes, with fakes of its own. `sequence` makes 100,000 calls, one after the other.
+`ourselves` is leakline soaked by leakline: the server under test is `tests/suts/ourselves.py`, which soaks a server
+itself, with probes and fakes of its own: four calls for each that it takes. `sequence` makes 100,000 calls, one after
+the other.
 `hours` is a soak of eight hours of call time, four callers at a time, made at speed. `together` holds 2,000 calls at
 once, three times over, in the engine of `leakline load` against the echo server of `benchmarks/load.py`.
 
@@ -36,6 +37,8 @@ ROOT = Path(__file__).parents[1]
 OURSELVES = ROOT / "tests" / "suts" / "ourselves.py"
 BRIDGE = ROOT / "tests" / "suts" / "bridge.py"
 CALLERS = 4
+EACH = 4
+"""Calls that ourselves.py makes for one that it takes."""
 SPEED = 20.0
 WAVES = 3
 TOGETHER_SPEED = 0.5
@@ -87,7 +90,8 @@ def run(sut: str, scenario: str, cycles: int, warmup: int, concurrency: int) -> 
 def ourselves(cycles: int) -> None:
     """leakline soaked by leakline."""
     # The fake model's caches of frames (1,024, one a call) and the ledger are full after the warm-up.
-    result = run(f"{sys.executable} {OURSELVES} {{port}}", "voicemail", cycles, 1100, CALLERS)
+    result = run(f"{sys.executable} {OURSELVES} {{port}}", "voicemail", cycles // EACH, 1100 // EACH, CALLERS)
+    print(f"each of {EACH} calls of its own: {result.calls.made * EACH:,} calls")
     print(f"\n| {'resource':16} | {'first':>13} | {'middle':>13} | {'last':>13} | verdict |")
     print(f"|{'-' * 18}|--:|--:|--:|---|")
     samples = result.samples

@@ -64,6 +64,8 @@ class Sut:
         self._environment = dict(environment)
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
+        # One for all who wait: asyncio keeps what each `Process.wait()` waits with until the process ends.
+        self._exit: asyncio.Task[int] | None = None
         self._trimmer: asyncio.Task[None] | None = None
         self._started_again = asyncio.Event()
         self._started_again.set()
@@ -92,6 +94,7 @@ class Sut:
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or error
                 raise UsageError(f"sut: cannot run {self._command[0]!r}: {reason}") from None
+        self._exit = asyncio.create_task(self._process.wait())
         if self._reaper is not None:
             self._reaper.watch(self._process.pid)
 
@@ -149,8 +152,8 @@ class Sut:
         process = None
         while process is not self._process:
             process = self._process
-            if process is not None:
-                await process.wait()
+            if self._exit is not None:
+                await asyncio.wait({self._exit})
             await self._started_again.wait()
 
     def how_it_ended(self) -> str:

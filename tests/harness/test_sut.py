@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -55,6 +57,25 @@ def test_a_server_that_never_listens_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"did not listen on 127\.0\.0\.1:1 within 0\.3 s"):
         asyncio.run(run())
     assert time.monotonic() - began < 5
+
+
+def test_to_wait_for_its_end_and_give_up_leaves_nothing(tmp_path: Path) -> None:
+    def waiting() -> int:
+        gc.collect()
+        return sum(isinstance(thing, asyncio.Future) for thing in gc.get_objects())
+
+    async def run() -> None:
+        async with sut(tmp_path, PYTHON, "-c", "import time; time.sleep(60)") as server:
+            before = waiting()
+            for _ in range(20):
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(server.ended(), 0.001)
+            assert waiting() <= before
+            os.kill(server.pid, signal.SIGKILL)
+            await asyncio.wait_for(server.ended(), 10.0)
+            assert server.how_it_ended().startswith("was killed by SIGKILL")
+
+    asyncio.run(run())
 
 
 def test_a_killed_server_names_the_signal(tmp_path: Path) -> None:
