@@ -9,7 +9,7 @@ from harness.soak import soak
 
 OURSELVES = Path(__file__).parents[1] / "suts" / "ourselves.py"
 CACHES_FILL = 275
-"""Calls, of four each: the fake model's caches of frames (1,024, one a call of its own) and the ledger are full then."""
+"""Calls, of four each: the fake model's caches of frames (1,024, one a call of its own) and the ledger are full."""
 
 
 def test_the_harness_and_its_fakes_leave_nothing_of_a_call(tmp_path: Path) -> None:
