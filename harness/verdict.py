@@ -95,8 +95,8 @@ AIM: Mapping[Resource, float] = {
 }
 """Growth per call that a run should not miss: it makes more calls while its noise could hide that."""
 
-V8_WARM_UP_BYTES = 512.0 * 1024
-"""What V8's heap may grow by in all: it compiles and optimizes a server's code for some hundred calls."""
+V8_WARM_UP_BYTES = 128.0 * 1024
+"""What V8's heap may grow by in all, beside code: as it compiles a server it notes types and shapes."""
 
 
 RSS_WARM_UP_BYTES = 2.0 * 1024 * 1024

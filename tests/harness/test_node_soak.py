@@ -81,6 +81,14 @@ def test_memory_outside_of_the_heap_counts(soaked: Soak) -> None:
     assert heap.per_cycle == pytest.approx(100_000, rel=0.3)
 
 
+def test_a_text_that_grows_is_found_though_it_is_no_object(soaked: Soak, node_modules: Path) -> None:
+    result = soaked("text", cycles=48)
+    (found,) = result.findings
+    assert found.resource == "heap", result.in_full()
+    assert found.per_cycle == pytest.approx(6000, rel=0.3), result.in_full()
+    assert line_of(node_modules, "text() {") in [site.line for site in found.sites], result.in_full()
+
+
 @pytest.mark.parametrize(
     ("leak", "framework"),
     [("none", ""), pytest.param("none", "fastify", marks=pytest.mark.thorough), ("cleared", "")],

@@ -12,6 +12,7 @@ const bus = new EventEmitter().setMaxListeners(0)
 const kept = []
 const byCall = new Map()
 let calls = 0
+let notes = ''
 
 const leaks = {
   none() {},
@@ -22,6 +23,7 @@ const leaks = {
   promise() { kept.push(forever()) },
   map() { byCall.set(calls, { notes: [`call ${calls}`] }) },
   buffer() { kept.push(Buffer.alloc(100_000, 1)) },
+  text() { notes += Array.from({ length: 1000 }, (_, n) => calls * n + 12_345).join(' ') },
   watcher() { kept.push(watch(tmpdir())) },
   file() { kept.push(openSync(join(tmpdir(), `bridge-${calls}.log`), 'w')) },
   rare() { if (calls % 5 === 0) setTimeout(() => {}, 3_600_000) },
