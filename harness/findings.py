@@ -254,6 +254,9 @@ def _attach_siteless(groups: list[_Group], leaking: dict[Resource, Growth]) -> N
                 home.counts["fds"], home.how["fds"] = growth.per_cycle, "same rate"
                 continue
         in_step = [g for g in groups if _in_step(g, left)]
+        if resource == "connections" and not in_step:  # each is a socket, and a library may have some for each
+            alone = _Group({resource: left}, {}, ())
+            in_step = [g for g in groups if "sockets" in g.counts and _are_in_step(alone, g)]
         home_in_step = max(in_step, key=lambda g: ("sockets" in g.counts, g.is_users), default=None)
         if home_in_step is not None:
             home_in_step.counts[resource] = left

@@ -108,6 +108,33 @@ def test_timers_and_tasks_are_counted_exactly_and_their_lines_named(tmp_path: Pa
     asyncio.run(run())
 
 
+def test_what_a_thread_has_on_its_stack_is_held_by_it(tmp_path: Path) -> None:
+    source = """
+import sys, threading
+def wait(text):
+    mine = [text * 100 + str(n) for n in range(100)]
+    threading.Event().wait()
+while line := sys.stdin.readline():
+    threading.Thread(target=wait, args=("x" * 10,), daemon=True).start()
+    print("done", flush=True)
+"""
+
+    async def run() -> None:
+        async with served(tmp_path, source) as server:
+            await server.poke()
+            await server.agents.watch()
+            for _ in range(3):
+                await server.poke()
+            found = await server.agents.survey(3)
+            (row,) = found.made["threads"]
+            assert (row.count, row.stack[0].line if row.stack[0].kind == "user" else 0) == (3, 7)
+            assert row.size_bytes >= 3 * 100 * 1000
+            left = sum(other.size_bytes for other in found.heap if other.stack[0].line == 4)  # the list's own array
+            assert left < 0.05 * row.size_bytes
+
+    asyncio.run(run())
+
+
 def test_what_grows_in_one_piece_is_named_with_its_line(tmp_path: Path) -> None:
     source = """
 import array, io, sys

@@ -190,6 +190,17 @@ def test_a_timer_that_a_leaked_task_renews_goes_with_the_task() -> None:
     assert [str(c) for c in found.companions] == ["timers +1.00 a call, from the same function"]
 
 
+def test_a_connection_goes_with_the_sockets_that_a_library_has_for_each() -> None:
+    rows: dict[Resource, list[SiteCount]] = {
+        "sockets": [SiteCount((LIBRARY, user(19)), 30, 0)],
+        "threads": [SiteCount((LIBRARY, user(19)), 20, 0), SiteCount((user(22),), 10, 0)],
+    }
+    grown = [growth("connections", 1.0), growth("sockets", 3.0), growth("threads", 3.0), growth("fds", 4.0)]
+    (found,) = findings.build(grown, survey(rows), ROOT)
+    assert (found.resource, found.per_cycle, [s.line for s in found.sites]) == ("connections", 1.0, [19, 22])
+    assert {c.resource: c.per_cycle for c in found.companions} == {"sockets": 3.0, "threads": 3.0, "fds": 1.0}
+
+
 def test_what_one_function_made_at_another_pace_is_a_leak_of_its_own() -> None:
     opened = (user(76, "Adapter.open"), user(59, "Adapter.connect"))
     rows: dict[Resource, list[SiteCount]] = {

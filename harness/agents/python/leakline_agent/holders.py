@@ -51,7 +51,9 @@ class Held:
         claimed = set()
         for name in _ORDER:
             self.sizes[name] = {
-                stack: _held_bytes(things, young, claimed, self.taken) if self.snapshot is not None else 0
+                stack: _held_bytes(_roots(name, things), young, claimed, self.taken)
+                if self.snapshot is not None
+                else 0
                 for stack, things in self.groups[name].items()
             }
 
@@ -118,6 +120,22 @@ def _by_waiting(groups):
             place = stack if has_user_frame(stack) else (suspended(task.get_coro()) or stack)
             found.setdefault(place, []).append(task)
     return found
+
+
+def _roots(resource, things):
+    """What holds the memory of `things`: a thread's is on its stack, which the collector does not look at."""
+    if resource != "threads":
+        return things
+    frames, roots = sys._current_frames(), list(things)
+    for thread in things:
+        frame = frames.get(thread.ident)
+        while frame is not None:
+            try:
+                roots += frame.f_locals.values()
+            except Exception:  # a class's body may have a mapping of the SUT's own
+                pass
+            frame = frame.f_back
+    return roots
 
 
 def _held_bytes(roots, young, claimed, taken):
