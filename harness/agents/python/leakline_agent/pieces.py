@@ -14,7 +14,7 @@ from leakline_agent.frames import allocation_stack, described
 _TEXTS = (str, bytes, bytearray)
 _STREAMS = (BytesIO, StringIO)
 _LEAST_BYTES, _LEAST_ENTRIES = 1024, 48
-_MOST_VISITED = 2_000_000
+_MOST_ENTRIES, _MOST_VISITED = 10_000, 2_000_000
 
 
 def lengths():
@@ -93,7 +93,7 @@ def _pieces():
             else:  # a dict that the collector tracks is with the containers
                 is_long = kind in (dict, tuple) and len(value) >= _LEAST_ENTRIES
                 is_long = is_long and (kind is tuple or not gc.is_tracked(value))
-            if is_long:
+            if is_long and type(name) in (str, int):  # another key's hash may be the SUT's own
                 yield holder, name, value
 
 
@@ -104,7 +104,7 @@ def _entries(holder, users):
     """
     kind = type(holder)
     if kind is dict:
-        return list(holder.items())
+        return list(holder.items()) if len(holder) <= _MOST_ENTRIES else ()
     is_users = users.get(id(kind))  # not by the class itself: its hash may be the SUT's own
     if is_users is None:
         is_users = users[id(kind)] = keepers.is_users(kind)
