@@ -17,7 +17,7 @@ from harness.model import MEMORY, RESOURCES, Companion, Finding, Frame, Growth, 
 from harness.resources import rank
 from harness.source import context, function_at, line_text
 from harness.survey import OFTEN, Keeper, Survey
-from harness.unexplained import UNEXPLAINED, WAITING, is_unexplained
+from harness.unexplained import TELLING, UNEXPLAINED, WAITING, is_unexplained
 from harness.verdict import FLOOR, FLOORS
 from harness.words import amount
 
@@ -376,8 +376,8 @@ def _kept(findings: list[Finding], survey: Survey | None) -> list[Finding]:
 
 
 def _is_telling(keeper: Keeper, finding: Finding) -> bool:
-    """Whether it grew with each call; a text, which is longer one time than the other, by a good part of the heap."""
-    least = OFTEN if not keeper.is_bytes else _RARE * finding.per_cycle
+    """Whether it grew with each call; a text by a good part of the heap."""
+    least = OFTEN if not keeper.is_bytes else TELLING * finding.per_cycle
     return keeper.code == "user" and keeper.per_cycle >= least and (finding.resource == "heap" or not keeper.is_bytes)
 
 

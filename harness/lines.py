@@ -77,7 +77,8 @@ class Lines:
         await self._agents.watch(deep=True)
         with self._calls.patiently(deep=True):
             await self._stage.make(_DEEP_WATCH_CYCLES, 1)
-            deep = unexplained.with_pieces(await self._survey(_DEEP_WATCH_CYCLES), survey)
+            deep = await self._survey(_DEEP_WATCH_CYCLES)
+        deep = unexplained.with_pieces(growths, survey, deep)
         if unexplained.needs_native_watch(growths, survey, deep) and await self._agents.watch_native():
             self._stage.observer.phase("finding the lines that allocate in C")
             await self._stage.make(_DEEP_WATCH_CYCLES, 1)

@@ -14,6 +14,8 @@ from harness.verdict import FLOORS
 
 UNEXPLAINED = 0.3
 """Part of the growth that may be left without more being looked for."""
+TELLING = 0.2
+"""Part of the heap's growth that a text must grow by: one may be longer this time than it was the last."""
 WAITING: tuple[Resource, ...] = ("promises", "async_generators")
 """What waits: beside another leak it waits for that."""
 
@@ -26,11 +28,15 @@ def needs_deep_watch(growths: Sequence[Growth], survey: Survey) -> bool:
     return "objects" in leaking and leaking.keys() <= MEMORY
 
 
-def with_pieces(deep: Survey, survey: Survey) -> Survey:
+def with_pieces(growths: Sequence[Growth], survey: Survey, deep: Survey) -> Survey:
     """`deep` with the pieces that `survey` saw grow, where none had to be moved in the few calls of `deep`."""
+    least = TELLING * next((g.per_cycle for g in growths if g.resource == "heap"), 0.0)
+    own, others = (
+        tuple(row for row in each.pieces if row.size_bytes >= least * each.cycles) for each in (deep, survey)
+    )
     share = deep.cycles / survey.cycles
-    pieces = tuple(replace(row, size_bytes=round(row.size_bytes * share)) for row in survey.pieces)
-    return deep if deep.pieces else replace(deep, pieces=pieces)
+    scaled = tuple(replace(row, size_bytes=round(row.size_bytes * share)) for row in others)
+    return replace(deep, pieces=own or scaled)
 
 
 def needs_native_watch(growths: Sequence[Growth], survey: Survey, deep: Survey) -> bool:

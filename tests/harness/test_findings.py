@@ -251,11 +251,12 @@ def test_a_text_that_grows_is_named_where_it_grew_and_by_what_keeps_it() -> None
 
 
 def test_a_piece_that_did_not_move_while_few_calls_were_traced_has_the_line_of_the_longer_watch() -> None:
-    longer = Survey(10, pieces=(SiteCount((user(7, "note"),), 8000, 8000),))
-    deep = unexplained.with_pieces(Survey(5), longer)
-    assert deep.allocated_per_cycle == 800.0
+    grown = [growth("heap", 810.0)]
+    longer = Survey(10, pieces=(SiteCount((user(7, "note"),), 8000, 8000), SiteCount((user(9, "last"),), 300, 300)))
+    deep = unexplained.with_pieces(grown, longer, Survey(5))
+    assert deep.allocated_per_cycle == 800.0  # the last words were longer this time, no more
     own = Survey(5, pieces=(SiteCount((user(8, "note"),), 4000, 4000),))
-    assert unexplained.with_pieces(own, longer) is own
+    assert unexplained.with_pieces(grown, longer, own) == own
 
 
 def test_a_few_bytes_of_a_library_are_no_reason_to_name_it() -> None:
