@@ -104,6 +104,7 @@ class NoGrowth:
                 async for number in self._times(_DEEP_CYCLES):
                     yield number
                 deep = survey_of([self._commands.sites()], _DEEP_CYCLES)
+                deep = unexplained.with_pieces(self._growths, survey, deep)
         self._finish(survey, deep)
 
     async def _times(self, number: int) -> AsyncIterator[int]:

@@ -7,6 +7,7 @@ from harness.errors import UsageError
 from leakline_pytest import no_growth
 
 KEPT: list[object] = []
+TALK = bytearray()
 HERE = Path(__file__)
 
 
@@ -21,6 +22,10 @@ async def leaks_a_timer() -> None:
 
 async def keeps_memory() -> None:
     KEPT.append({"notes": ["x" * 100 + str(n) for n in range(20)]})
+
+
+async def adds_to_a_buffer() -> None:
+    TALK.extend(b"words " * 200)
 
 
 def line_of(text: str) -> int:
@@ -43,6 +48,7 @@ def test_what_leaves_nothing_behind_passes() -> None:
     [
         (leaks_a_timer, "append(asyncio.get_running_loop().call_later", "timers"),
         (keeps_memory, "KEPT.append({", "heap"),
+        (adds_to_a_buffer, "TALK.extend(", "heap"),
     ],
 )
 def test_what_grows_fails_with_its_line(work: object, text: str, resource: str) -> None:
