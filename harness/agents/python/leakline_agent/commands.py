@@ -28,6 +28,7 @@ class Commands:
         self._froze = False
         self._sizes = {}
         self._lengths = {}
+        self._has_pieces = True
         self._swallowed = None
         self._native = None
         if os.getpid() != _imported_in and (loop := _running_loop()) is not None:
@@ -80,7 +81,9 @@ class Commands:
 
                 self._native = NativeTrace(folder)
             return {}
-        sizes, lengths = keepers.sizes(), pieces.lengths()
+        sizes = keepers.sizes()
+        # A deep watch follows one that has seen what grows in one piece.
+        lengths = pieces.lengths() if not deep or self._has_pieces else {}
         self._froze = freezer.freeze()  # what is not frozen at the end was made in between
         self._sizes, self._lengths = (sizes, lengths) if self._froze else ({}, {})
         if not tracemalloc.is_tracing():
@@ -112,6 +115,7 @@ class Commands:
         sizes, self._sizes = self._sizes, {}
         lengths, self._lengths = self._lengths, {}
         longer = pieces.grown(lengths, young, least) if lengths else []
+        self._has_pieces = bool(longer)
         places = pieces.places(longer, held.snapshot, held.taken)
         survey = holders.survey(recorder, held)
         containers = keepers.grown(sizes, young, least) if sizes else []

@@ -14,7 +14,7 @@ from leakline_agent.frames import allocation_stack, described
 _TEXTS = (str, bytes, bytearray)
 _STREAMS = (BytesIO, StringIO)
 _LEAST_BYTES, _LEAST_ENTRIES = 1024, 48
-_MOST_ENTRIES, _MOST_VISITED = 10_000, 2_000_000
+_MOST_ENTRIES, _MOST_VISITED = 10_000, 500_000
 
 
 def lengths():
@@ -79,36 +79,36 @@ def places(found, snapshot, taken):
 def _pieces():
     """(what holds it, its name or place there, piece) of those that are long."""
     arrays = sys.modules.get("array")
-    buffers = (*_TEXTS, *_STREAMS, *((arrays.array,) if arrays is not None else ()))
+    kinds = {*_TEXTS, *_STREAMS, dict, tuple, *((arrays.array,) if arrays is not None else ())}
     users, visited = {}, 0
     for holder in census.objects():
-        entries = _entries(holder, users)
-        visited += len(entries)
+        kind = type(holder)
+        if kind is dict:  # a module's, a class's, or any other
+            if len(holder) > _MOST_ENTRIES:
+                continue
+            entries = list(holder.items())
+        else:
+            is_users = users.get(id(kind))  # not by the class itself: its hash may be the SUT's own
+            if is_users is None:
+                is_users = users[id(kind)] = keepers.is_users(kind)
+            if not is_users:
+                continue
+            entries = enumerate(gc.get_referents(holder))  # by place: it may have no dict yet, and asking makes one
+        visited += 1
         if visited > _MOST_VISITED:
             return
         for name, value in entries:
-            kind = type(value)
-            if kind in buffers:
-                is_long = _length(value) >= _LEAST_BYTES
-            else:  # a dict that the collector tracks is with the containers
-                is_long = kind in (dict, tuple) and len(value) >= _LEAST_ENTRIES
-                is_long = is_long and (kind is tuple or not gc.is_tracked(value))
-            if is_long and type(name) in (str, int):  # another key's hash may be the SUT's own
+            if (
+                type(value) in kinds and _is_long(value) and type(name) in (str, int)
+            ):  # another key hashes as it likes
                 yield holder, name, value
 
 
-def _entries(holder, users):
-    """[(name, value)] of a dict (a module's, a class's), or of an object of the user's own.
-
-    Of that by place: it may have no dict yet, and asking for one makes it.
-    """
-    kind = type(holder)
-    if kind is dict:
-        return list(holder.items()) if len(holder) <= _MOST_ENTRIES else ()
-    is_users = users.get(id(kind))  # not by the class itself: its hash may be the SUT's own
-    if is_users is None:
-        is_users = users[id(kind)] = keepers.is_users(kind)
-    return list(enumerate(gc.get_referents(holder))) if is_users else ()
+def _is_long(piece):
+    if _is_bytes(piece):
+        return _length(piece) >= _LEAST_BYTES
+    # A dict that the collector tracks is with the containers.
+    return len(piece) >= _LEAST_ENTRIES and (type(piece) is tuple or not gc.is_tracked(piece))
 
 
 def _is_bytes(piece):
