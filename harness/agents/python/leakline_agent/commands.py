@@ -115,8 +115,8 @@ class Commands:
         sizes, self._sizes = self._sizes, {}
         lengths, self._lengths = self._lengths, {}
         longer = pieces.grown(lengths, young, least) if lengths else []
-        self._has_pieces = bool(longer)
         places = pieces.places(longer, held.snapshot, held.taken)
+        self._has_pieces = any(pieces.is_bytes(piece) for _, piece in longer)
         survey = holders.survey(recorder, held)
         containers = keepers.grown(sizes, young, least) if sizes else []
         return {**survey, "pieces": places, "containers": containers + pieces.owners(longer, young)}

@@ -34,7 +34,7 @@ def grown(before, young, least):
         if was is None or id(holder) in young:
             continue
         more = _length(piece) - was
-        if more >= (16 * least if _is_bytes(piece) else least):
+        if more >= (16 * least if is_bytes(piece) else least):
             found[id(piece)] = more, piece  # once, though it may have two names
     return sorted(found.values(), key=lambda row: row[0], reverse=True)
 
@@ -43,7 +43,7 @@ def owners(found, young):
     """Rows as of `keepers.named`."""
     rows = []
     for unit, in_bytes in (("", False), ("bytes", True)):
-        of_unit = [row for row in found if _is_bytes(row[1]) is in_bytes]
+        of_unit = [row for row in found if is_bytes(row[1]) is in_bytes]
         rows += keepers.named(of_unit, (found, of_unit), young, unit)
     return rows
 
@@ -105,13 +105,13 @@ def _pieces():
 
 
 def _is_long(piece):
-    if _is_bytes(piece):
+    if is_bytes(piece):
         return _length(piece) >= _LEAST_BYTES
     # A dict that the collector tracks is with the containers.
     return len(piece) >= _LEAST_ENTRIES and (type(piece) is tuple or not gc.is_tracked(piece))
 
 
-def _is_bytes(piece):
+def is_bytes(piece):
     """Whether its length is one of memory, and not of entries."""
     return type(piece) not in (dict, tuple)
 
@@ -123,7 +123,7 @@ def _length(piece):
             return piece.tell()
         except ValueError:  # closed
             return 0
-    return len(piece) * getattr(piece, "itemsize", 1) if _is_bytes(piece) else len(piece)
+    return len(piece) * getattr(piece, "itemsize", 1) if is_bytes(piece) else len(piece)
 
 
 def _block(piece):
@@ -133,4 +133,4 @@ def _block(piece):
         return piece.__alloc__()
     if kind in (str, bytes):
         return piece.__sizeof__()
-    return piece.__sizeof__() - kind.__basicsize__ if _is_bytes(piece) and kind is not StringIO else 0
+    return piece.__sizeof__() - kind.__basicsize__ if is_bytes(piece) and kind is not StringIO else 0
