@@ -6,15 +6,18 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.agents import PYTHON_AGENT_DIR
-from harness.model import Resource
 from harness.probes.agent import Agents
 from harness.sut import Sut
+
+Serve = Callable[..., contextlib.AbstractAsyncContextManager[Any]]
+"""See conftest.py."""
 
 WAIT = "\nimport time\ntime.sleep(60)\n"
 
@@ -39,53 +42,10 @@ else:
 """
 
 
-class Served:
-    """A script with an agent in it, and a line to its standard input."""
-
-    def __init__(self, agents: Agents, process: asyncio.subprocess.Process) -> None:
-        self.agents = agents
-        self._process = process
-
-    async def poke(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(b"\n")
-        await self._process.stdin.drain()
-        assert await self._process.stdout.readline() == b"done\n"
-
-    async def count(self) -> dict[Resource, float]:
-        return await self.agents.sample()
-
-
-@contextlib.asynccontextmanager
-async def served(tmp_path: Path, source: str, *arguments: str) -> AsyncIterator[Served]:
-    script = tmp_path / "script.py"
-    script.write_text(source)
-    async with Agents() as agents:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(script),
-            *arguments,
-            env=agents.environment(dict(os.environ)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        try:
-            async with asyncio.timeout(20):
-                while not agents.present:
-                    await asyncio.sleep(0.01)
-            yield Served(agents, process)
-        finally:
-            process.kill()
-            await process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
-
-
 @pytest.mark.parametrize("loop", [[], ["uvloop"]], ids=["asyncio", "uvloop"])
-def test_timers_and_tasks_are_counted_exactly_and_their_lines_named(tmp_path: Path, loop: list[str]) -> None:
+def test_timers_and_tasks_are_counted_exactly_and_their_lines_named(served: Serve, loop: list[str]) -> None:
     async def run() -> None:
-        async with served(tmp_path, ASYNC_SERVER, *loop) as server:
+        async with served(ASYNC_SERVER, *loop) as server:
             await server.poke()
             await server.agents.begin()
             before = await server.count()
@@ -108,99 +68,7 @@ def test_timers_and_tasks_are_counted_exactly_and_their_lines_named(tmp_path: Pa
     asyncio.run(run())
 
 
-def test_what_a_thread_has_on_its_stack_is_held_by_it(tmp_path: Path) -> None:
-    source = """
-import sys, threading
-def wait(text):
-    mine = [text * 100 + str(n) for n in range(100)]
-    threading.Event().wait()
-while line := sys.stdin.readline():
-    threading.Thread(target=wait, args=("x" * 10,), daemon=True).start()
-    print("done", flush=True)
-"""
-
-    async def run() -> None:
-        async with served(tmp_path, source) as server:
-            await server.poke()
-            await server.agents.watch()
-            for _ in range(3):
-                await server.poke()
-            found = await server.agents.survey(3)
-            (row,) = found.made["threads"]
-            assert (row.count, row.stack[0].line if row.stack[0].kind == "user" else 0) == (3, 7)
-            assert row.size_bytes >= 3 * 100 * 1000
-            left = sum(other.size_bytes for other in found.heap if other.stack[0].line == 4)  # the list's own array
-            assert left < 0.05 * row.size_bytes
-
-    asyncio.run(run())
-
-
-def test_what_grows_in_one_piece_is_named_with_its_line(tmp_path: Path) -> None:
-    source = """
-import array, io, sys
-class Slots:
-    __slots__ = ("text",)
-class Notes:
-    seen = ()
-    def __init__(self):
-        self.data = b""
-        self.times = {}
-notes, slots = Notes(), Slots()
-slots.text = ""
-words, tape, audio, numbers = "", io.BytesIO(), bytearray(), array.array("d")
-last = ""
-def leak(n):
-    global words, last
-    words += "w" * 2001
-    tape.write(b"t" * 2003)
-    audio.extend(b"a" * 2005)
-    numbers.extend([0.5] * 251)
-    notes.data += b"d" * 2009
-    slots.text += "s" * 2011
-    for i in range(20):
-        notes.times[f"{n}-{i}"] = i
-        Notes.seen += (i,)
-    last = "l" * (1500 + n % 2)
-n = 0
-while sys.stdin.readline():
-    n += 1
-    leak(n)
-    print("done", flush=True)
-"""
-    lines = dict(zip(("words", "tape", "audio", "numbers", "data", "text"), range(16, 22), strict=True))
-    owners = {
-        "__main__.words": 2001,
-        "__main__.tape": 2003,
-        "__main__.audio": 2005,
-        "__main__.numbers": 251 * 8,
-        "__main__.Notes.data": 2009,
-        "__main__.Slots.text": 2011,
-    }
-
-    async def run() -> None:
-        async with served(tmp_path, source) as server:
-            for _ in range(5):
-                await server.poke()
-            await server.agents.watch(deep=True)
-            for _ in range(10):
-                await server.poke()
-            found = await server.agents.survey(10)
-            kept = {k.owner: k.per_cycle for k in found.keepers}
-            assert {owner: kept.get(owner) for owner in owners} == owners
-            assert {k.owner for k in found.keepers if k.is_bytes} == set(owners)
-            assert (kept["__main__.Notes.times"], kept["__main__.Notes.seen"]) == (20.0, 20.0)
-            where = {row.stack[0].line: row.size_bytes / 10 for row in found.pieces}
-            assert sorted(where) == sorted(lines.values())
-            for name, line in lines.items():
-                grown = next(size for owner, size in owners.items() if owner.endswith(name))
-                assert grown <= where[line] <= 1.2 * grown  # what is kept in reserve is theirs too
-            (row,) = (row for row in found.allocated if row.stack[0].line == lines["words"])
-            assert row in found.pieces  # and its block is not told again as an allocation
-
-    asyncio.run(run())
-
-
-def test_listeners_are_counted_on_every_emitter(tmp_path: Path) -> None:
+def test_listeners_are_counted_on_every_emitter(served: Serve) -> None:
     source = """
 import sys
 from pyee.base import EventEmitter
@@ -216,7 +84,7 @@ while sys.stdin.readline():
 """
 
     async def run() -> None:
-        async with served(tmp_path, source) as server:
+        async with served(source) as server:
             await server.poke()
             assert (await server.count())["listeners"] == 2
             await server.agents.watch()
@@ -229,42 +97,9 @@ while sys.stdin.readline():
     asyncio.run(run())
 
 
-def test_files_threads_and_memory_have_their_lines(tmp_path: Path) -> None:
-    source = """
-import json, sys, threading
-kept = []
-def leak():
-    kept.append(open(sys.argv[0]))
-    threading.Thread(target=threading.Event().wait, daemon=True).start()
-    kept.append(json.loads('[' + '"' + 'x' * 5000 + '"]'))
-while sys.stdin.readline():
-    leak()
-    print("done", flush=True)
-"""
-
+def test_the_heap_is_still_over_many_samples(served: Serve) -> None:
     async def run() -> None:
-        async with served(tmp_path, source) as server:
-            await server.poke()
-            await server.agents.watch(deep=True)
-            await server.poke()
-            await server.poke()
-            found = await server.agents.survey(2)
-            lines = {
-                name: [next(f.line for f in r.stack if f.kind == "user") for r in found.made[name]]
-                for name in ("fds", "threads")
-            }
-            assert lines == {"fds": [5], "threads": [6]}
-            assert found.made["fds"][0].count == 2
-            heap = max(found.heap, key=lambda row: row.size_bytes)
-            assert heap.size_bytes >= 10_000
-            assert next(f.line for f in heap.stack if f.kind == "user") == 7
-
-    asyncio.run(run())
-
-
-def test_the_heap_is_still_over_many_samples(tmp_path: Path) -> None:
-    async def run() -> None:
-        async with served(tmp_path, ASYNC_SERVER) as server:
+        async with served(ASYNC_SERVER) as server:
             await server.poke()
             await server.agents.begin()
             heaps = [(await server.count())["heap"] for _ in range(60)][10:]
@@ -308,21 +143,19 @@ def test_a_forked_worker_has_an_agent_of_its_own(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_an_agent_that_stops_answering_is_dropped_and_said_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_agent_that_stops_answering_is_dropped_and_said_so(served: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.probes.agent._ANSWER_S", 0.3)
     source = "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\n"
 
     async def run() -> None:
-        async with served(tmp_path, source) as server:
+        async with served(source) as server:
             assert await server.count() == {}
             assert "no answer in 0.3 s" in server.agents.problems[0]
 
     asyncio.run(run())
 
 
-def test_a_child_that_is_forked_while_the_agent_imports_can_import_the_same(tmp_path: Path) -> None:
+def test_a_child_that_is_forked_while_the_agent_imports_can_import_the_same(served: Serve) -> None:
     source = """
 import os, sys, threading, time
 begun = threading.Event()
@@ -343,7 +176,7 @@ time.sleep(60)
 """
 
     async def run() -> None:
-        async with served(tmp_path, source) as server, asyncio.timeout(30):
+        async with served(source) as server, asyncio.timeout(30):
             await asyncio.gather(server.agents.begin(), server.poke())
 
     asyncio.run(run())

@@ -79,7 +79,8 @@ def places(found, snapshot, taken):
 def _pieces():
     """(what holds it, its name or place there, piece) of those that are long."""
     arrays = sys.modules.get("array")
-    kinds = {*_TEXTS, *_STREAMS, dict, tuple, *((arrays.array,) if arrays is not None else ())}
+    kinds = (*_TEXTS, *_STREAMS, dict, tuple, *((arrays.array,) if arrays is not None else ()))
+    kinds = {id(kind) for kind in kinds}  # the hash of a class, and of a key, may be the SUT's own
     users, visited = {}, 0
     for holder in census.objects():
         kind = type(holder)
@@ -88,7 +89,7 @@ def _pieces():
                 continue
             entries = list(holder.items())
         else:
-            is_users = users.get(id(kind))  # not by the class itself: its hash may be the SUT's own
+            is_users = users.get(id(kind))
             if is_users is None:
                 is_users = users[id(kind)] = keepers.is_users(kind)
             if not is_users:
@@ -98,9 +99,7 @@ def _pieces():
         if visited > _MOST_VISITED:
             return
         for name, value in entries:
-            if (
-                type(value) in kinds and _is_long(value) and type(name) in (str, int)
-            ):  # another key hashes as it likes
+            if id(type(value)) in kinds and _is_long(value) and type(name) in (str, int):
                 yield holder, name, value
 
 
