@@ -59,7 +59,7 @@ def test_timers_and_tasks_are_counted_exactly_and_their_lines_named(served: Serv
                 await server.poke()
             found = await server.agents.survey(3)
             for resource, line in (("timers", 6), ("tasks", 8)):
-                (row,) = found.made[resource]  # type: ignore[index]
+                (row,) = found.made[resource]
                 frame = next(f for f in row.stack if f.kind == "user")
                 assert (row.count, frame.line, frame.function) == (3, line, "leak")
                 assert row.size_bytes > 0
