@@ -38,13 +38,12 @@ class _Group:
 
     counts: dict[Resource, float]
     """{resource: units per cycle}."""
-    sites: dict[Site, float]
-    """{site: units per cycle}."""
+    sites: dict[Resource, dict[Site, float]]
+    """{resource: {site: units per cycle}}."""
     stack: tuple[Frame, ...]
     """Of most of them."""
     stacks: set[tuple[Frame, ...]] = field(default_factory=set)
     """Others, that come with each call."""
-    made_at: dict[Resource, set[Site]] = field(default_factory=dict)
     held_per_cycle: float = 0.0
     how: dict[Resource, How] = field(default_factory=dict)
 
@@ -52,6 +51,15 @@ class _Group:
     def is_users(self) -> bool:
         """Whether it was the user's own code that made it."""
         return any(frame.kind == "user" for frame in self.stack)
+
+    @property
+    def rates(self) -> dict[Site, float]:
+        """{site: units per cycle of all resources}."""
+        total: dict[Site, float] = {}
+        for made in self.sites.values():
+            for site, rate in made.items():
+                total[site] = total.get(site, 0.0) + rate
+        return total
 
     @property
     def resource(self) -> Resource:
@@ -131,8 +139,8 @@ def _groups(growth: Growth, survey: Survey | None, root: Path) -> list[_Group]:
         group = by_function.setdefault(key, _Group({growth.resource: 0.0}, {}, row.stack))
         if row.count >= OFTEN * min(1.0, growth.per_cycle) * survey.cycles:
             group.stacks.add(row.stack)
-        group.made_at.setdefault(growth.resource, set()).add(site)
-        group.sites[site] = group.sites.get(site, 0.0) + row.count / survey.cycles
+        made = group.sites.setdefault(growth.resource, {})
+        made[site] = made.get(site, 0.0) + row.count / survey.cycles
         group.counts[growth.resource] += row.count / survey.cycles
         group.held_per_cycle += row.size_bytes / survey.cycles
     kept = [g for g in by_function.values() if g.counts[growth.resource] >= _RARE * growth.per_cycle]
@@ -144,7 +152,8 @@ def _groups(growth: Growth, survey: Survey | None, root: Path) -> list[_Group]:
     total = sum(g.counts[growth.resource] for g in kept)
     for group in kept:  # the long run's rate, shared out as the watch saw it
         group.counts[growth.resource] *= growth.per_cycle / total
-        group.sites = {site: rate * growth.per_cycle / total for site, rate in group.sites.items()}
+        for site in (made := group.sites[growth.resource]):
+            made[site] *= growth.per_cycle / total
     return kept
 
 
@@ -161,7 +170,7 @@ def _without_renewed(groups: list[_Group], growth: Growth) -> list[_Group]:
 def _merge_same_line(groups: Iterable[_Group]) -> list[_Group]:
     merged: list[_Group] = []
     for group in groups:
-        home = next((m for m in merged if m.sites.keys() & group.sites.keys()), None)
+        home = next((m for m in merged if m.rates.keys() & group.rates.keys()), None)
         if home is None:
             merged.append(group)
             continue
@@ -231,11 +240,11 @@ def _take_in(home: _Group, group: _Group, how: How) -> None:
     for resource, per_cycle in group.counts.items():
         home.counts[resource] = home.counts.get(resource, 0.0) + per_cycle
         home.how[resource] = how
-    for resource, sites in group.made_at.items():
-        home.made_at.setdefault(resource, set()).update(sites)
     home.stacks |= group.stacks
-    for site, rate in group.sites.items():
-        home.sites[site] = home.sites.get(site, 0.0) + rate
+    for resource, made in group.sites.items():
+        here = home.sites.setdefault(resource, {})
+        for site, rate in made.items():
+            here[site] = here.get(site, 0.0) + rate
     home.held_per_cycle += group.held_per_cycle
 
 
@@ -274,8 +283,8 @@ def _finding(group: _Group, leaking: dict[Resource, Growth]) -> Finding:
     companions = tuple(
         Companion(r, per_cycle, group.how.get(r, "same line")) for r, per_cycle in group.counts.items() if r != first
     )
-    own = group.made_at.get(first, ())
-    sites = tuple(sorted(group.sites, key=lambda s: (-round(group.sites[s], 2), s not in own, s.file, s.line)))
+    own, rates = group.sites.get(first, {}), group.rates
+    sites = tuple(sorted(rates, key=lambda s: (-round(rates[s], 2), s not in own, s.file, s.line)))
     return Finding(first, group.counts[first], leaking[first], sites, companions, group.stack)
 
 
@@ -287,7 +296,8 @@ def _with_heap(
     left = heap.per_cycle
     charged = []
     for finding, group in zip(findings, groups, strict=True):
-        own_lines = {site: size for site, size in sizes.items() if site in group.sites}
+        made = group.rates
+        own_lines = {site: size for site, size in sizes.items() if site in made}
         # What can be reached may be more than what has grown, such as a library's cache that was filled meanwhile.
         held = min(max(left, 0.0), group.held_per_cycle + sum(own_lines.values()))
         left -= held

@@ -293,14 +293,21 @@ class _Line(WSListener):
         if self._faults is not None:
             self._faults.send(messages)
             return
-        if self._transport.underlying_transport.is_closing():
-            return  # it has died: the loop tells in a moment, and warns of what is written until then
+        if self._has_died:
+            return
         send = self._transport.send
         for message in messages:
             self.sent_bytes += len(message)
             send(_TEXT if message.__class__ is str else _BINARY, message)
 
+    @property
+    def _has_died(self) -> bool:
+        """The loop tells of it in a moment, and warns of what is written until then."""
+        return self._transport.underlying_transport.is_closing()
+
     def _put(self, message: str | bytes) -> None:
+        if self._has_died:
+            return
         self.sent_bytes += len(message)
         self._transport.send(_TEXT if message.__class__ is str else _BINARY, message)
 

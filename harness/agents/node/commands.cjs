@@ -23,8 +23,8 @@ const MOST_CONTAINERS = 20
 const MOST_SNAPSHOT_BYTES = 512 * 1024 * 1024
 
 // Bytes of living objects, but for code, and of what they hold outside V8's heap: a server's code is compiled and
-// optimized for some hundred calls, and then thrown away when it is not used. Asked of the collector's marking, which is exact to
-// the object: V8's own statistics count a half-used page of 256 KB as used, now and then.
+// optimized for some hundred calls, and then thrown away when it is not used. Asked of the collector's marking, which
+// is exact to the object: V8's own statistics count a half-used page of 256 KB as used, now and then.
 async function heapInUse() {
   const { emitWarning } = process
   process.emitWarning = () => {} // that it is experimental is not for the SUT's log
