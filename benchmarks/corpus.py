@@ -17,10 +17,10 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 
-from harness import demo
-from harness.errors import LeaklineError
-from harness.settings import SoakSettings
-from harness.soak import soak
+from leakline import demo
+from leakline.harness.data.errors import LeaklineError
+from leakline.harness.run.settings import SoakSettings
+from leakline.harness.run.soak import soak
 
 SEED = (
     "duplicate_clients",

@@ -25,13 +25,13 @@ from pathlib import Path
 import psutil
 from load import Server
 
-from harness.load.engine import Engine, Outcome
-from harness.model import RunResult, Sample
-from harness.observer import Silent
-from harness.settings import SoakSettings
-from harness.soak import soak
-from scenarios import HangUp, Say, Scenario
-from scenarios.library import BUILT_IN
+from leakline.harness.data.model import RunResult, Sample
+from leakline.harness.run.load.engine import Engine, Outcome
+from leakline.harness.run.observer import Silent
+from leakline.harness.run.settings import SoakSettings
+from leakline.harness.run.soak import soak
+from leakline.scenarios import HangUp, Say, Scenario
+from leakline.scenarios.library import BUILT_IN
 
 ROOT = Path(__file__).parents[1]
 OURSELVES = ROOT / "tests" / "suts" / "ourselves.py"

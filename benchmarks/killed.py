@@ -20,8 +20,8 @@ from pathlib import Path
 
 import psutil
 
-from harness.journal import FILE_NAME
-from harness.reaper import is_running
+from leakline.harness.run.journal import FILE_NAME
+from leakline.harness.server.reaper import is_running
 
 _LONGEST_S = 12.0
 _GONE_S = 8.0
@@ -29,7 +29,7 @@ _GONE_S = 8.0
 
 def killed(folder: Path, moment_s: float) -> tuple[bool, int, int, int]:
     """(journal readable, samples in it, processes left, folders left) of one soak that was killed so late."""
-    command = [sys.executable, "-m", "harness.cli", "soak", "--leaks", "timeout_timers", "--cycles", "400"]
+    command = [sys.executable, "-m", "leakline", "soak", "--leaks", "timeout_timers", "--cycles", "400"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     soak = subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

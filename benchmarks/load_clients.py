@@ -21,7 +21,7 @@ PHASES = 20
 
 def frame() -> str:
     """A message as Twilio sends it."""
-    from fakes.twilio import MediaStream, StreamIds
+    from leakline.fakes.twilio import MediaStream, StreamIds
 
     return str(MediaStream(StreamIds.numbered(1)).media("A" * 216)[0])
 
@@ -30,8 +30,8 @@ def ours(calls: int, url: str) -> None:
     """The engine of `leakline load`."""
     import threading
 
-    from harness.load.engine import Engine
-    from scenarios import HangUp, Say, Scenario
+    from leakline.harness.run.load.engine import Engine
+    from leakline.scenarios import HangUp, Say, Scenario
 
     scenario = Scenario("talk", Say("Hello", seconds=LONG_S), HangUp())
     with Engine(start_thread=lambda run: threading.Thread(target=run, daemon=True).start()) as engine:
@@ -48,7 +48,7 @@ def raw(calls: int, url: str) -> None:
     import uvloop
     from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
-    from fakes.twilio.alarm import Alarm
+    from leakline.fakes.twilio.alarm import Alarm
 
     message = frame().encode()
 

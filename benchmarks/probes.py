@@ -25,14 +25,14 @@ from pathlib import Path
 
 import psutil
 
-from fakes.ledger import Ledger
-from fakes.openai import OpenAIServer
-from harness import demo
-from harness.fakes import Telephone, model_environment
-from harness.probes.agent import Agents
-from harness.settings import SoakSettings
-from harness.stage import free_port
-from harness.sut import Sut, parse_command
+from leakline import demo
+from leakline.fakes.ledger import Ledger
+from leakline.fakes.openai import OpenAIServer
+from leakline.harness.drive.telephone import Telephone, model_environment
+from leakline.harness.measure.agents import Agents
+from leakline.harness.run.settings import SoakSettings
+from leakline.harness.server.ports import free_port
+from leakline.harness.server.process import Sut, parse_command
 
 SIZES = (10_000, 100_000, 1_000_000, 5_000_000)
 TIMES = 5

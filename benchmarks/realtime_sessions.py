@@ -25,10 +25,10 @@ import numpy as np
 import psutil
 import uvloop
 
-from fakes.audio import SILENCE_FRAME
-from fakes.ledger import Ledger
-from fakes.openai import ModelScript, OpenAIServer, Turn
-from fakes.serving import seldom_collect
+from leakline.fakes.audio import SILENCE_FRAME
+from leakline.fakes.ledger import Ledger
+from leakline.fakes.openai import ModelScript, OpenAIServer, Turn
+from leakline.fakes.serving import seldom_collect
 
 SECONDS, RAMP_S = 8.0, 2.0
 SCRIPT = ModelScript(turns=(Turn("word " * 50, seconds=300.0),), first_byte_s=0.0, pace=1.0, chunk_s=0.02)

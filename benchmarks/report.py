@@ -12,9 +12,9 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from harness.model import CallStats, Finding, Growth, RunResult, Sample, Site
-from harness.resources import RESOURCES
-from reports.html import html
+from leakline.harness.data.model import CallStats, Finding, Growth, RunResult, Sample, Site
+from leakline.harness.data.resources import RESOURCES
+from leakline.reports.html import html
 
 SIZES = ((13, 2), (1_000, 10), (10_000, 50))
 TIMES = 5

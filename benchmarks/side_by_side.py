@@ -19,15 +19,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from fakes.faults import FaultPlan, parse_rule
-from fakes.ledger import Ledger
-from fakes.openai import OpenAIServer
-from fakes.twilio import Pace
-from harness import demo
-from harness.fakes import Telephone, model_environment
-from harness.settings import SoakSettings
-from harness.soak import soak
-from restaurant.leaks import Leak
+from leakline import demo
+from leakline.fakes.faults import FaultPlan, parse_rule
+from leakline.fakes.ledger import Ledger
+from leakline.fakes.openai import OpenAIServer
+from leakline.fakes.twilio import Pace
+from leakline.harness.drive.telephone import Telephone, model_environment
+from leakline.harness.run.settings import SoakSettings
+from leakline.harness.run.soak import soak
+from leakline.restaurant.leaks import Leak
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOL = ROOT / "benchmarks" / "others" / "tool.py"

@@ -19,14 +19,14 @@ from pathlib import Path
 
 import psutil
 
-from fakes.ledger import Ledger
-from fakes.openai import OpenAIServer
-from fakes.twilio import Pace, StreamCaller, StreamIds
-from harness.call import ScriptedCall
-from harness.probes.agent import Agents
-from harness.stage import free_port
-from harness.sut import Sut
-from scenarios import BUILT_IN, Scenario
+from leakline.fakes.ledger import Ledger
+from leakline.fakes.openai import OpenAIServer
+from leakline.fakes.twilio import Pace, StreamCaller, StreamIds
+from leakline.harness.drive.scripted_call import ScriptedCall
+from leakline.harness.measure.agents import Agents
+from leakline.harness.server.ports import free_port
+from leakline.harness.server.process import Sut
+from leakline.scenarios import BUILT_IN, Scenario
 
 ROUNDS, CALLS, AT_A_TIME, SPEED = 5, 32, 4, 5.0
 BARE_CALLS = 400

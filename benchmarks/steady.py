@@ -14,15 +14,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from fakes.ledger import Ledger
-from fakes.openai import OpenAIServer
-from harness import demo
-from harness.fakes import Telephone, model_environment
-from harness.settings import SoakSettings
-from harness.soak import soak
-from harness.stage import free_port
-from harness.sut import Sut, parse_command
-from scenarios import BUILT_IN
+from leakline import demo
+from leakline.fakes.ledger import Ledger
+from leakline.fakes.openai import OpenAIServer
+from leakline.harness.drive.telephone import Telephone, model_environment
+from leakline.harness.run.settings import SoakSettings
+from leakline.harness.run.soak import soak
+from leakline.harness.server.ports import free_port
+from leakline.harness.server.process import Sut, parse_command
+from leakline.scenarios import BUILT_IN
 
 CYCLES = 168
 AT_ONCE = 100

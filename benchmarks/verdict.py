@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.model import BYTES, Resource
-from harness.verdict import FIRST_LOOK, FLOORS, LAST_LOOK, growth
+from leakline.harness.data.model import BYTES, Resource
+from leakline.harness.judge.growth import FIRST_LOOK, FLOORS, LAST_LOOK, growth
 
 Floats = NDArray[np.float64]
 Noise = Callable[[np.random.Generator, Floats, float], Floats]

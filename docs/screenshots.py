@@ -13,12 +13,12 @@ from playwright.sync_api import Page, sync_playwright
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
-from harness import demo
-from harness.model import RunResult
-from harness.settings import SoakSettings
-from harness.soak import soak
-from reports import terminal
-from reports.html import html
+from leakline import demo
+from leakline.harness.data.model import RunResult
+from leakline.harness.run.settings import SoakSettings
+from leakline.harness.run.soak import soak
+from leakline.reports import terminal
+from leakline.reports.html import html
 
 IMAGES = Path(__file__).with_name("images")
 LEAKS = "websocket_listeners,timeout_timers"

@@ -10,7 +10,7 @@ import base64
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fakes.audio import AudioFormat, seconds_of
+from leakline.fakes.audio import AudioFormat, seconds_of
 
 ENDPOINT = "browser"
 """What a browser's session is called in the ledger."""

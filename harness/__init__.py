@@ -1,1 +1,1 @@
-"""Run, measure, judge: the SUT, the probes in it, the calls, the verdict. Formats nothing for people."""
+"""Run, measure, judge: a room for each job, in the order of the data flow (docs/design.md)."""

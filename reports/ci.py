@@ -6,9 +6,9 @@ import json
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
 
-from harness.model import Finding, RunResult
-from harness.words import amount, printable
-from reports.html import html
+from leakline.harness.data.model import Finding, RunResult
+from leakline.harness.data.words import amount, printable
+from leakline.reports.html import html
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from harness.model import Allocation, Frame, Seen
-from harness.words import amount
+from leakline.harness.data.model import Allocation, Frame, Seen
+from leakline.harness.data.words import amount
 
 WIDTH = 1000.0
 _BOX_HEIGHT = 20

@@ -17,11 +17,11 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from harness.compare import Difference
-from harness.model import Growth, RunResult
-from harness.resources import BYTES, Resource
-from harness.words import amount, printable
-from reports import drawings
+from leakline.harness.data.model import Growth, RunResult
+from leakline.harness.data.resources import BYTES, Resource
+from leakline.harness.data.words import amount, printable
+from leakline.harness.judge.compare import Difference
+from leakline.reports import drawings
 
 _PAGE = Path(__file__).with_name("page")
 _VERDICTS = {

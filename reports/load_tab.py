@@ -15,12 +15,12 @@ from typing import Any, Protocol
 from flask import Response, request
 from rich.console import Console
 
-from harness.load.readings import Reading
-from harness.model import RunResult
-from harness.resources import BYTES, Resource, rank
-from harness.words import amount
-from reports import terminal
-from reports.html import html
+from leakline.harness.data.model import RunResult
+from leakline.harness.data.readings import Reading
+from leakline.harness.data.resources import BYTES, Resource, rank
+from leakline.harness.data.words import amount
+from leakline.reports import terminal
+from leakline.reports.html import html
 
 _PAGE = Path(__file__).with_name("page")
 KEY = "sut-memory"
@@ -36,7 +36,7 @@ _COLUMNS = {
 
 
 class Source(Protocol):
-    """Where the readings come from (`harness.load.run.Director`)."""
+    """Where the readings come from (`leakline.director.Director`)."""
 
     result: RunResult | None
 

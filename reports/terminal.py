@@ -16,9 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from harness.model import CallStats, Finding, Growth, Resource, RunResult, Sample
-from harness.resources import BYTES, rank
-from harness.words import amount, printable
+from leakline.harness.data.model import CallStats, Finding, Growth, Resource, RunResult, Sample
+from leakline.harness.data.resources import BYTES, rank
+from leakline.harness.data.words import amount, printable
 
 _LABEL = 10
 _NAME = 13

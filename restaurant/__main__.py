@@ -9,8 +9,8 @@ import sys
 
 import uvicorn
 
-from restaurant.app import create_app
-from restaurant.settings import Settings
+from leakline.restaurant.app import create_app
+from leakline.restaurant.settings import Settings
 
 
 def main() -> None:

@@ -12,13 +12,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
-from restaurant.bridge import Bridge, Kitchen
-from restaurant.container import Container
-from restaurant.leaks import Leak
-from restaurant.menu import Carts
-from restaurant.recordings import AIService
-from restaurant.settings import Settings
-from restaurant.voice import VoiceServer
+from leakline.restaurant.bridge import Bridge, Kitchen
+from leakline.restaurant.container import Container
+from leakline.restaurant.leaks import Leak
+from leakline.restaurant.menu import Carts
+from leakline.restaurant.recordings import AIService
+from leakline.restaurant.settings import Settings
+from leakline.restaurant.voice import VoiceServer
 
 _TWIML = '<?xml version="1.0" encoding="UTF-8"?><Response><Connect><Stream url={url} /></Connect></Response>'
 

@@ -17,14 +17,14 @@ from pyee.base import EventEmitter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.exceptions import WebSocketException
 
-from restaurant.container import Container
-from restaurant.intervals import Interval
-from restaurant.leaks import Leak
-from restaurant.line import TwilioLine
-from restaurant.menu import Carts, MenuTools
-from restaurant.realtime import RealtimeAdapter
-from restaurant.recordings import AIService
-from restaurant.settings import Settings
+from leakline.restaurant.container import Container
+from leakline.restaurant.intervals import Interval
+from leakline.restaurant.leaks import Leak
+from leakline.restaurant.line import TwilioLine
+from leakline.restaurant.menu import Carts, MenuTools
+from leakline.restaurant.realtime import RealtimeAdapter
+from leakline.restaurant.recordings import AIService
+from leakline.restaurant.settings import Settings
 
 log = logging.getLogger(__name__)
 

@@ -7,13 +7,13 @@ from typing import Protocol
 
 from openai import AsyncOpenAI
 
-from restaurant.chat import ChatAgent
-from restaurant.leaks import Leak
-from restaurant.menu import OrderItem
-from restaurant.orders import OrderReader
-from restaurant.settings import Settings
-from restaurant.speech import Speaker
-from restaurant.transcriber import Transcriber
+from leakline.restaurant.chat import ChatAgent
+from leakline.restaurant.leaks import Leak
+from leakline.restaurant.menu import OrderItem
+from leakline.restaurant.orders import OrderReader
+from leakline.restaurant.settings import Settings
+from leakline.restaurant.speech import Speaker
+from leakline.restaurant.transcriber import Transcriber
 
 
 class Transcribes(Protocol):

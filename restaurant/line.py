@@ -12,8 +12,8 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from restaurant.leaks import Leak
-from restaurant.native import NativeBuffer
+from leakline.restaurant.leaks import Leak
+from leakline.restaurant.native import NativeBuffer
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from cachetools import TTLCache
 
-from restaurant.intervals import Interval
-from restaurant.leaks import Leak
+from leakline.restaurant.intervals import Interval
+from leakline.restaurant.leaks import Leak
 
 MENU = ("burger", "cheeseburger", "fries", "salad", "cola", "water")
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from openai import APIConnectionError, AsyncOpenAI, InternalServerError
 
-from restaurant.menu import MENU, OrderItem
-from restaurant.retries import with_retry
-from restaurant.timeouts import with_timeout
+from leakline.restaurant.menu import MENU, OrderItem
+from leakline.restaurant.retries import with_retry
+from leakline.restaurant.timeouts import with_timeout
 
 _INSTRUCTIONS = (
     'You read phone orders. Answer with JSON alone: {"items": [{"name": NAME, "quantity": NUMBER}]}. '

@@ -12,7 +12,7 @@ from pyee.base import EventEmitter
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from restaurant.menu import MENU, TOOLS, MenuTools
+from leakline.restaurant.menu import MENU, TOOLS, MenuTools
 
 log = logging.getLogger(__name__)
 

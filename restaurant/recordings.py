@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from restaurant.container import Container
+from leakline.restaurant.container import Container
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
-from restaurant import leaks
-from restaurant.leaks import Leak
+from leakline.restaurant import leaks
+from leakline.restaurant.leaks import Leak
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from io import BufferedReader
 
 from openai import AsyncOpenAI
 
-from restaurant.files import to_temp_file, wav
+from leakline.restaurant.files import to_temp_file, wav
 
 
 class Transcriber:

@@ -16,7 +16,7 @@ from itertools import count
 from openai import OpenAIError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from restaurant.recordings import AIService
+from leakline.restaurant.recordings import AIService
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fakes.audio import AudioFormat
+from leakline.fakes.audio import AudioFormat
 
 MOST_JITTER_S = 5.0
 

@@ -6,10 +6,10 @@ import importlib.util
 from pathlib import Path
 from types import MappingProxyType
 
-from fakes.openai.script import FunctionCall
-from scenarios.caller import Browser, Network
-from scenarios.scenario import Scenario, ScenarioError
-from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Press, Say, Send
+from leakline.fakes.openai.script import FunctionCall
+from leakline.scenarios.caller import Browser, Network
+from leakline.scenarios.scenario import Scenario, ScenarioError
+from leakline.scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Press, Say, Send
 
 _ORDER = '{"items": [{"name": "burger", "quantity": 2}]}'
 

@@ -6,11 +6,11 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeGuard
 
-from fakes.audio import SAMPLE_RATE
-from fakes.faults import FaultError, Rule, parse_rule
-from fakes.openai.script import FunctionCall, ModelScript, Turn
-from scenarios.caller import MOST_JITTER_S, PAYLOAD, Browser, Network
-from scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Press, Say, Send, Step
+from leakline.fakes.audio import SAMPLE_RATE
+from leakline.fakes.faults import FaultError, Rule, parse_rule
+from leakline.fakes.openai.script import FunctionCall, ModelScript, Turn
+from leakline.scenarios.caller import MOST_JITTER_S, PAYLOAD, Browser, Network
+from leakline.scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Press, Say, Send, Step
 
 _KEYS = "0123456789*#"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fakes.openai.script import FunctionCall
+from leakline.fakes.openai.script import FunctionCall
 
 
 @dataclass(frozen=True, init=False)

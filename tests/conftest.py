@@ -11,7 +11,7 @@ from typing import NoReturn
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from harness.settings import SoakSettings
+from leakline.harness.run.settings import SoakSettings
 
 pytest_plugins = ["pytester"]
 
@@ -108,7 +108,7 @@ def leakline(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "harness.cli", *arguments],
+            [sys.executable, "-m", "leakline", *arguments],
             cwd=cwd or tmp_path,
             env={**os.environ, "COLUMNS": "200"},
             capture_output=True,

@@ -24,8 +24,8 @@ import uvicorn
 HERE = Path(__file__).resolve()
 sys.path.insert(0, str(HERE.parents[2]))
 
-from restaurant.app import create_app  # noqa: E402
-from restaurant.settings import Settings  # noqa: E402
+from leakline.restaurant.app import create_app  # noqa: E402
+from leakline.restaurant.settings import Settings  # noqa: E402
 
 WARMUP, CALLS = 24, 40
 LIMIT = "LIMIT_LEAKS"

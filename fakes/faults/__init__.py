@@ -1,6 +1,6 @@
 """Faults: how the outside world fails, on any endpoint and at any moment, by count, by chance or by script."""
 
-from fakes.faults.kinds import (
+from leakline.fakes.faults.kinds import (
     KINDS,
     BlackHole,
     Close,
@@ -17,8 +17,8 @@ from fakes.faults.kinds import (
     SlowRead,
     Status,
 )
-from fakes.faults.plan import FaultError, FaultPlan, Rule, parse_rule
-from fakes.faults.point import Answered, Gone, Point
+from leakline.fakes.faults.plan import FaultError, FaultPlan, Rule, parse_rule
+from leakline.fakes.faults.point import Answered, Gone, Point
 
 __all__ = [
     "KINDS",

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fakes.faults.point import Answered, Moment, Point
+from leakline.fakes.faults.point import Answered, Moment, Point
 
 _ANY: frozenset[Moment] = frozenset({"request", "response", "chunk", "open", "event"})
 _SENDING: frozenset[Moment] = frozenset({"response", "chunk", "event"})

@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from typing import Any, get_args
 
-from fakes.faults.kinds import KINDS, Fault
-from fakes.faults.point import Moment
+from leakline.fakes.faults.kinds import KINDS, Fault
+from leakline.fakes.faults.point import Moment
 
 _MOMENTS: tuple[Moment, ...] = get_args(Moment)
 

@@ -1,6 +1,6 @@
 """A fake OpenAI: the Realtime API and the HTTP API, on one port, saying what its script says."""
 
-from fakes.openai.script import FunctionCall, ModelScript, Turn
-from fakes.openai.server import OpenAIServer
+from leakline.fakes.openai.script import FunctionCall, ModelScript, Turn
+from leakline.fakes.openai.server import OpenAIServer
 
 __all__ = ["FunctionCall", "ModelScript", "OpenAIServer", "Turn"]

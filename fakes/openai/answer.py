@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fakes.openai.schema import example
-from fakes.openai.script import FunctionCall, Turn
+from leakline.fakes.openai.schema import example
+from leakline.fakes.openai.script import FunctionCall, Turn
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from typing import Any
 
 import python_multipart
 
-from fakes.openai import catalog, chat, responses, speech, transcription
-from fakes.openai.answer import answer
-from fakes.openai.errors import ClientError
-from fakes.openai.script import ModelScript
+from leakline.fakes.openai import catalog, chat, responses, speech, transcription
+from leakline.fakes.openai.answer import answer
+from leakline.fakes.openai.errors import ClientError
+from leakline.fakes.openai.script import ModelScript
 
 POSTS = (
     "chat/completions",

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from fakes.openai.conversation import Event
-from fakes.openai.errors import ClientError
-from fakes.openai.realtime import RealtimeSession
-from fakes.openai.session import parse_event
+from leakline.fakes.openai.conversation import Event
+from leakline.fakes.openai.errors import ClientError
+from leakline.fakes.openai.realtime import RealtimeSession
+from leakline.fakes.openai.session import parse_event
 
 _FORMATS = {"pcm16": "audio/pcm", "g711_ulaw": "audio/pcmu", "g711_alaw": "audio/pcma"}
 _OLD_FORMATS = {new: old for old, new in _FORMATS.items()}

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fakes.openai.errors import ClientError, parameter, wrong_type
-from fakes.openai.session import default_session, updated_session
+from leakline.fakes.openai.errors import ClientError, parameter, wrong_type
+from leakline.fakes.openai.session import default_session, updated_session
 
 MODELS = (
     "gpt-realtime",

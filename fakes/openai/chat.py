@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from fakes.openai.answer import Answer, Wish
-from fakes.openai.errors import ClientError, parameter, wrong_type
+from leakline.fakes.openai.answer import Answer, Wish
+from leakline.fakes.openai.errors import ClientError, parameter, wrong_type
 
 _FORMATS = ("text", "json_object", "json_schema")
 

@@ -7,7 +7,7 @@ from copy import deepcopy
 from itertools import count
 from typing import Any
 
-from fakes.openai.errors import ClientError
+from leakline.fakes.openai.errors import ClientError
 
 Event = dict[str, Any]
 """One server event, or one item, as the JSON that goes over the wire."""

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from aiohttp import web
 
-from fakes.faults import Answered, FaultPlan, Gone, Point
-from fakes.faults.point import Moment
-from fakes.ledger import Ledger
-from fakes.openai.errors import ClientError
-from fakes.serving import peer_of
+from leakline.fakes.faults import Answered, FaultPlan, Gone, Point
+from leakline.fakes.faults.point import Moment
+from leakline.fakes.ledger import Ledger
+from leakline.fakes.openai.errors import ClientError
+from leakline.fakes.serving import peer_of
 
 Handler = Callable[["Exchange"], Awaitable[web.StreamResponse]]
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fakes.openai.api import Api
-from fakes.openai.errors import ClientError
-from fakes.openai.exchange import missing_key, service_headers
-from fakes.openai.script import ModelScript
+from leakline.fakes.openai.api import Api
+from leakline.fakes.openai.errors import ClientError
+from leakline.fakes.openai.exchange import missing_key, service_headers
+from leakline.fakes.openai.script import ModelScript
 
 if TYPE_CHECKING:
     import httpx

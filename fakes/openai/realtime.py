@@ -13,19 +13,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fakes.audio import AudioFormat, seconds_of, tag_in
-from fakes.openai.conversation import Conversation, Event, Numbering, copy_of
-from fakes.openai.errors import ClientError
-from fakes.openai.response import CancelReason, Response
-from fakes.openai.script import FILLER, ModelScript
-from fakes.openai.session import (
+from leakline.fakes.audio import AudioFormat, seconds_of, tag_in
+from leakline.fakes.openai.conversation import Conversation, Event, Numbering, copy_of
+from leakline.fakes.openai.errors import ClientError
+from leakline.fakes.openai.response import CancelReason, Response
+from leakline.fakes.openai.script import FILLER, ModelScript
+from leakline.fakes.openai.session import (
     audio_of,
     default_session,
     parse_event,
     updated_session,
     vad_settings,
 )
-from fakes.openai.vad import ServerVad
+from leakline.fakes.openai.vad import ServerVad
 
 _MIN_COMMIT_MS = 100
 _ITEM_TYPES = ("message", "function_call", "function_call_output")

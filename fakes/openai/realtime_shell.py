@@ -9,9 +9,9 @@ from typing import Protocol
 import orjson
 from aiohttp import WSMsgType, web
 
-from fakes.faults import BlackHole, ExpireSession, Fault, FaultPlan, Gone, HalfOpen, Point
-from fakes.openai.conversation import Event
-from fakes.openai.ticks import Ticks, finish
+from leakline.fakes.faults import BlackHole, ExpireSession, Fault, FaultPlan, Gone, HalfOpen, Point
+from leakline.fakes.openai.conversation import Event
+from leakline.fakes.openai.ticks import Ticks, finish
 
 ENDPOINT = "realtime"
 

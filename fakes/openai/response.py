@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Literal
 
-from fakes.audio import SAMPLE_BYTES, SAMPLE_RATE, AudioFormat, seconds_of, speech
-from fakes.openai.conversation import Conversation, Event, Numbering, copy_of
-from fakes.openai.script import FunctionCall, ModelScript, Turn
+from leakline.fakes.audio import SAMPLE_BYTES, SAMPLE_RATE, AudioFormat, seconds_of, speech
+from leakline.fakes.openai.conversation import Conversation, Event, Numbering, copy_of
+from leakline.fakes.openai.script import FunctionCall, ModelScript, Turn
 
 Status = Literal["in_progress", "completed", "cancelled"]
 CancelReason = Literal["turn_detected", "client_cancelled"]

@@ -10,9 +10,9 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from fakes.openai.answer import Answer, Wish
-from fakes.openai.chat import must_call, tools_of
-from fakes.openai.errors import ClientError, missing, parameter, wrong_type
+from leakline.fakes.openai.answer import Answer, Wish
+from leakline.fakes.openai.chat import must_call, tools_of
+from leakline.fakes.openai.errors import ClientError, missing, parameter, wrong_type
 
 Body = dict[str, Any]
 

@@ -9,12 +9,12 @@ from time import time
 
 from aiohttp import web
 
-from fakes.faults import Answered, FaultPlan, Gone
-from fakes.ledger import Ledger
-from fakes.openai.api import POSTS, Api, endpoint_of
-from fakes.openai.beta import BetaSession
-from fakes.openai.errors import ClientError
-from fakes.openai.exchange import (
+from leakline.fakes.faults import Answered, FaultPlan, Gone
+from leakline.fakes.ledger import Ledger
+from leakline.fakes.openai.api import POSTS, Api, endpoint_of
+from leakline.fakes.openai.beta import BetaSession
+from leakline.fakes.openai.errors import ClientError
+from leakline.fakes.openai.exchange import (
     Exchange,
     check_key,
     endpoint,
@@ -22,12 +22,12 @@ from fakes.openai.exchange import (
     fault_response,
     service_headers,
 )
-from fakes.openai.realtime import RealtimeSession
-from fakes.openai.realtime_shell import RealtimeShell
-from fakes.openai.script import ModelScript
-from fakes.openai.session import MAX_APPEND_BYTES
-from fakes.openai.ticks import Ticks
-from fakes.serving import HttpServer, peer_of
+from leakline.fakes.openai.realtime import RealtimeSession
+from leakline.fakes.openai.realtime_shell import RealtimeShell
+from leakline.fakes.openai.script import ModelScript
+from leakline.fakes.openai.session import MAX_APPEND_BYTES
+from leakline.fakes.openai.ticks import Ticks
+from leakline.fakes.serving import HttpServer, peer_of
 
 SESSION_S = 60 * 60
 """How long the service lets a session live, in seconds."""

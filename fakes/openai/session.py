@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
-from fakes.audio import SAMPLE_RATE
-from fakes.openai.errors import ClientError
+from leakline.fakes.audio import SAMPLE_RATE
+from leakline.fakes.openai.errors import ClientError
 
 _FRAME_CHARACTERS = 1300
 """Base64 of 20 ms of PCM16 at 24 kHz, and a little more."""

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from fakes.audio import decode, speech
-from fakes.openai.errors import ClientError, parameter, wrong_type
+from leakline.fakes.audio import decode, speech
+from leakline.fakes.openai.errors import ClientError, parameter, wrong_type
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from fakes.openai.errors import ClientError, missing
+from leakline.fakes.openai.errors import ClientError, missing
 
 MOST_BYTES = 25 * 1024 * 1024
 """Largest file that the service takes."""

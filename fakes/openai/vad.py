@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from fakes.audio import SAMPLE_BYTES, SAMPLE_RATE, AudioFormat, Pcm, decode
+from leakline.fakes.audio import SAMPLE_BYTES, SAMPLE_RATE, AudioFormat, Pcm, decode
 
 WINDOW_S = 0.02
 _FLOOR_DBFS, _RANGE_DB = -60.0, 50.0

@@ -1,13 +1,13 @@
 """A fake Twilio: a call's webhook and TwiML, and the caller's end of its Media Stream."""
 
-from fakes.twilio.beat import Pace
-from fakes.twilio.caller import CallEnd, Carried, StreamCaller, StreamDriver
-from fakes.twilio.media_stream import MediaStream, StreamError, StreamIds
-from fakes.twilio.phone import Answer, AnyStream, Line, Phone, PhoneCall, line_for
-from fakes.twilio.relay import ConversationRelay
-from fakes.twilio.rest import TwilioRest
-from fakes.twilio.signature import signature
-from fakes.twilio.twiml import TwimlError
+from leakline.fakes.twilio.beat import Pace
+from leakline.fakes.twilio.caller import CallEnd, Carried, StreamCaller, StreamDriver
+from leakline.fakes.twilio.media_stream import MediaStream, StreamError, StreamIds
+from leakline.fakes.twilio.phone import Answer, AnyStream, Line, Phone, PhoneCall, line_for
+from leakline.fakes.twilio.relay import ConversationRelay
+from leakline.fakes.twilio.rest import TwilioRest
+from leakline.fakes.twilio.signature import signature
+from leakline.fakes.twilio.twiml import TwimlError
 
 __all__ = [
     "Answer",

@@ -7,9 +7,9 @@ import math
 import time
 from typing import Protocol
 
-from fakes.audio import FRAME_S
-from fakes.twilio.alarm import Alarm
-from fakes.twilio.lateness import Lateness
+from leakline.fakes.audio import FRAME_S
+from leakline.fakes.twilio.alarm import Alarm
+from leakline.fakes.twilio.lateness import Lateness
 
 _PHASES = 50
 _STRIDE = 7

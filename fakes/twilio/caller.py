@@ -19,11 +19,11 @@ from typing import Literal, Protocol
 
 from picows import WSFrame, WSHandshakeError, WSListener, WSMsgType, WSTransport, ws_connect
 
-from fakes.audio import FRAME_S
-from fakes.faults import FaultPlan
-from fakes.ledger import Ledger
-from fakes.twilio.beat import Pace
-from fakes.twilio.failing import GONE_S, RequestFailedError, StreamFaults, reset, strike_request
+from leakline.fakes.audio import FRAME_S
+from leakline.fakes.faults import FaultPlan
+from leakline.fakes.ledger import Ledger
+from leakline.fakes.twilio.beat import Pace
+from leakline.fakes.twilio.failing import GONE_S, RequestFailedError, StreamFaults, reset, strike_request
 
 Goodbye = Literal["stop", "reset"]
 """How the caller ends the stream: with a close handshake, or with a TCP reset."""

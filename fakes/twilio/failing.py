@@ -8,8 +8,8 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlencode, urlsplit
 
-from fakes.faults import Fault, FaultPlan, Gone, Latency, Point
-from fakes.faults.point import Moment
+from leakline.fakes.faults import Fault, FaultPlan, Gone, Latency, Point
+from leakline.fakes.faults.point import Moment
 
 GONE_S = 5.0
 """How long a caller that has gone silent is still there, in real seconds; then its connection is reset."""

@@ -11,8 +11,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from urllib.parse import urljoin
 
-from fakes.twilio import twiml
-from fakes.twilio.twiml import Method
+from leakline.fakes.twilio import twiml
+from leakline.fakes.twilio.twiml import Method
 
 _SECONDS_A_WORD = 0.3
 _PLAY_S = 1.0

@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from fakes.audio import FRAME_S, SAMPLE_RATE, SILENCE_FRAME
+from leakline.fakes.audio import FRAME_S, SAMPLE_RATE, SILENCE_FRAME
 
 _BYTES_A_SECOND = SAMPLE_RATE["audio/pcmu"]
 _FRAME_MS = round(FRAME_S * 1000)

@@ -10,16 +10,16 @@ from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
-from fakes.faults import FaultPlan
-from fakes.ledger import Ledger
-from fakes.twilio import twiml
-from fakes.twilio.beat import Pace
-from fakes.twilio.caller import CallEnd, StreamCaller, StreamDriver
-from fakes.twilio.failing import strike_request
-from fakes.twilio.flow import Action, CallFlow, End, Fetch, Open, Wait
-from fakes.twilio.media_stream import MediaStream, StreamIds
-from fakes.twilio.relay import ConversationRelay
-from fakes.twilio.signature import HEADER, signature
+from leakline.fakes.faults import FaultPlan
+from leakline.fakes.ledger import Ledger
+from leakline.fakes.twilio import twiml
+from leakline.fakes.twilio.beat import Pace
+from leakline.fakes.twilio.caller import CallEnd, StreamCaller, StreamDriver
+from leakline.fakes.twilio.failing import strike_request
+from leakline.fakes.twilio.flow import Action, CallFlow, End, Fetch, Open, Wait
+from leakline.fakes.twilio.media_stream import MediaStream, StreamIds
+from leakline.fakes.twilio.relay import ConversationRelay
+from leakline.fakes.twilio.signature import HEADER, signature
 
 _WEBHOOK_S = 15.0
 """How long Twilio waits for a webhook (Twilio error 11200)."""

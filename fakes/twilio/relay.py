@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fakes.twilio.media_stream import StreamIds
+from leakline.fakes.twilio.media_stream import StreamIds
 
 _SECONDS_A_WORD = 0.3
 _PLAY_S = 1.0

@@ -21,13 +21,13 @@ from urllib.parse import urlencode, urlsplit
 
 from aiohttp import web
 
-from fakes.faults import Answered, FaultPlan, Gone, Point
-from fakes.ledger import Ledger
-from fakes.serving import HttpServer, peer_of
-from fakes.twilio import twiml
-from fakes.twilio.beat import Pace
-from fakes.twilio.media_stream import StreamIds
-from fakes.twilio.phone import Answer, CallInProgress, Line, Phone, PhoneCall
+from leakline.fakes.faults import Answered, FaultPlan, Gone, Point
+from leakline.fakes.ledger import Ledger
+from leakline.fakes.serving import HttpServer, peer_of
+from leakline.fakes.twilio import twiml
+from leakline.fakes.twilio.beat import Pace
+from leakline.fakes.twilio.media_stream import StreamIds
+from leakline.fakes.twilio.phone import Answer, CallInProgress, Line, Phone, PhoneCall
 
 _VERSION = "2010-04-01"
 _OVER = ("completed", "busy", "failed", "no-answer", "canceled")

@@ -7,9 +7,9 @@ from typing import TypeVar
 import openai
 import pytest
 
-from fakes.faults import FaultPlan, Rule
-from fakes.ledger import Ledger
-from fakes.openai import FunctionCall, ModelScript, OpenAIServer, Turn
+from leakline.fakes.faults import FaultPlan, Rule
+from leakline.fakes.ledger import Ledger
+from leakline.fakes.openai import FunctionCall, ModelScript, OpenAIServer, Turn
 
 T = TypeVar("T")
 Use = Callable[[openai.AsyncOpenAI, Ledger], Awaitable[T]]

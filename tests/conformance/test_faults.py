@@ -12,7 +12,7 @@ from openai.types.realtime import RealtimeErrorEvent
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from fakes.faults import (
+from leakline.fakes.faults import (
     BlackHole,
     Close,
     Cut,
@@ -30,8 +30,8 @@ from fakes.faults import (
     SlowRead,
     Status,
 )
-from fakes.ledger import Ledger
-from fakes.openai import ModelScript, OpenAIServer, Turn
+from leakline.fakes.ledger import Ledger
+from leakline.fakes.openai import ModelScript, OpenAIServer, Turn
 
 Use = Callable[..., Any]
 ASK: list[Any] = [{"role": "user", "content": "Hello"}]

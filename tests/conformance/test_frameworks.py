@@ -10,12 +10,12 @@ from typing import Any
 
 import trustme
 
-from fakes.ledger import Ledger
-from fakes.openai import FunctionCall, ModelScript, OpenAIServer, Turn
-from harness.fakes import Placed, running
-from harness.stage import free_port
-from harness.sut import Sut
-from scenarios import Agent, HangUp, Listen, Say, Scenario
+from leakline.fakes.ledger import Ledger
+from leakline.fakes.openai import FunctionCall, ModelScript, OpenAIServer, Turn
+from leakline.harness.drive.telephone import Placed, running
+from leakline.harness.server.ports import free_port
+from leakline.harness.server.process import Sut
+from leakline.scenarios import Agent, HangUp, Listen, Say, Scenario
 
 SUTS = Path(__file__).parents[1] / "suts"
 CALL = FunctionCall("add_to_cart", item="burger", quantity=2)

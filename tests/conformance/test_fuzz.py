@@ -10,15 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fakes.ledger import Ledger
-from fakes.openai import ModelScript, OpenAIServer
-from fakes.openai.answer import answer
-from fakes.openai.catalog import client_secret, embeddings
-from fakes.openai.chat import chat_request, chunks, completion
-from fakes.openai.errors import ClientError
-from fakes.openai.responses import response, responses_request, stream
-from fakes.openai.speech import speech_request
-from fakes.openai.transcription import transcription_request
+from leakline.fakes.ledger import Ledger
+from leakline.fakes.openai import ModelScript, OpenAIServer
+from leakline.fakes.openai.answer import answer
+from leakline.fakes.openai.catalog import client_secret, embeddings
+from leakline.fakes.openai.chat import chat_request, chunks, completion
+from leakline.fakes.openai.errors import ClientError
+from leakline.fakes.openai.responses import response, responses_request, stream
+from leakline.fakes.openai.speech import speech_request
+from leakline.fakes.openai.transcription import transcription_request
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=12),

@@ -8,9 +8,9 @@ import openai
 import pytest
 import respx
 
-from fakes.openai import ModelScript
-from fakes.openai.in_process import serve
-from fakes.openai.speech import spoken, wav
+from leakline.fakes.openai import ModelScript
+from leakline.fakes.openai.in_process import serve
+from leakline.fakes.openai.speech import spoken, wav
 
 ASK: list[Any] = [{"role": "user", "content": "Open?"}]
 

@@ -13,9 +13,9 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
-from fakes.ledger import Ledger
-from fakes.openai import ModelScript
-from fakes.openai.speech import CONTENT_TYPES, spoken, wav
+from leakline.fakes.ledger import Ledger
+from leakline.fakes.openai import ModelScript
+from leakline.fakes.openai.speech import CONTENT_TYPES, spoken, wav
 
 Use = Callable[..., Any]
 ASK: list[Any] = [{"role": "user", "content": "Two burgers and a cola."}]

@@ -10,11 +10,11 @@ from aiohttp import web
 from twilio.request_validator import RequestValidator
 from twilio.twiml.voice_response import Connect, Gather, Start, VoiceResponse
 
-from fakes.ledger import Ledger
-from fakes.serving import HttpServer
-from fakes.twilio import AnyStream, Line, Pace, Phone, PhoneCall, StreamIds, line_for, signature
-from harness.call import ScriptedCall
-from scenarios import Agent, HangUp, Listen, Pause, Say, Scenario
+from leakline.fakes.ledger import Ledger
+from leakline.fakes.serving import HttpServer
+from leakline.fakes.twilio import AnyStream, Line, Pace, Phone, PhoneCall, StreamIds, line_for, signature
+from leakline.harness.drive.scripted_call import ScriptedCall
+from leakline.scenarios import Agent, HangUp, Listen, Pause, Say, Scenario
 
 LINE = Line(auth_token="12345")
 IDS = StreamIds.numbered(3)

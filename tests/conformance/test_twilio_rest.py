@@ -14,12 +14,12 @@ from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
-from fakes.faults import FaultPlan, Reset, Rule, Status
-from fakes.ledger import Ledger
-from fakes.serving import HttpServer
-from fakes.twilio import AnyStream, Line, Pace, StreamIds, TwilioRest
-from harness.call import ScriptedCall
-from scenarios import Pause, Scenario
+from leakline.fakes.faults import FaultPlan, Reset, Rule, Status
+from leakline.fakes.ledger import Ledger
+from leakline.fakes.serving import HttpServer
+from leakline.fakes.twilio import AnyStream, Line, Pace, StreamIds, TwilioRest
+from leakline.harness.drive.scripted_call import ScriptedCall
+from leakline.scenarios import Pause, Scenario
 
 T = TypeVar("T")
 LINE = Line(auth_token="secret", direction="outbound-api")

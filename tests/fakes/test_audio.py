@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes import audio
-from fakes.audio import AudioFormat
+from leakline.fakes import audio
+from leakline.fakes.audio import AudioFormat
 
 
 @pytest.mark.parametrize("fmt", ["audio/pcmu", "audio/pcma"])

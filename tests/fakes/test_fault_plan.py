@@ -1,7 +1,18 @@
 import pytest
 
-from fakes.faults import KINDS, Close, FaultError, FaultPlan, Latency, Malformed, Reset, Rule, Status, parse_rule
-from fakes.faults.point import Moment
+from leakline.fakes.faults import (
+    KINDS,
+    Close,
+    FaultError,
+    FaultPlan,
+    Latency,
+    Malformed,
+    Reset,
+    Rule,
+    Status,
+    parse_rule,
+)
+from leakline.fakes.faults.point import Moment
 
 
 def struck(

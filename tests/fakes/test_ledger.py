@@ -1,7 +1,7 @@
 import tracemalloc
 from itertools import count
 
-from fakes.ledger import Ledger
+from leakline.fakes.ledger import Ledger
 
 
 def test_what_has_not_ended_is_still_open() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.model import Resource
-from harness.probes.agent import Agents
+from leakline.harness.data.model import Resource
+from leakline.harness.measure.agents import Agents
 
 
 class Served:

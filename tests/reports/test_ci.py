@@ -3,8 +3,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from harness.model import CallStats, Companion, Finding, Growth, RunResult, Sample, Site
-from reports.ci import FORMATS
+from leakline.harness.data.model import CallStats, Companion, Finding, Growth, RunResult, Sample, Site
+from leakline.reports.ci import FORMATS
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m%0A::error::|`*_"
 

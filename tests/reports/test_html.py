@@ -6,8 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from harness.compare import compare
-from harness.model import (
+from leakline.harness.data.model import (
     Allocation,
     CallStats,
     Companion,
@@ -19,8 +18,9 @@ from harness.model import (
     Seen,
     Site,
 )
-from harness.resources import gauge
-from reports.html import compare_html, html, verdict_sentence
+from leakline.harness.data.resources import gauge
+from leakline.harness.judge.compare import compare
+from leakline.reports.html import compare_html, html, verdict_sentence
 
 HOSTILE = "<script>document.title='owned'</script>\x1b[31m\x07\udcff\"'&" + "x" * 10_000
 

@@ -3,8 +3,8 @@ from types import MappingProxyType
 
 from rich.console import Console
 
-from harness.model import CallStats, Companion, Finding, Growth, Resource, RunResult, Sample, Site
-from reports import terminal
+from leakline.harness.data.model import CallStats, Companion, Finding, Growth, Resource, RunResult, Sample, Site
+from leakline.reports import terminal
 
 HOSTILE = "\x1b[31mserver\x07\udcff[red].py"
 

@@ -14,15 +14,15 @@ from typing import Any
 import aiohttp
 import pytest
 
-from fakes.faults import FaultPlan, parse_rule
-from fakes.ledger import Ledger
-from fakes.openai import OpenAIServer
-from fakes.twilio import CallEnd, Pace, StreamCaller, StreamIds
-from harness.call import ScriptedCall
-from harness.probes.agent import Agents
-from harness.stage import free_port
-from harness.sut import Sut
-from scenarios import BUILT_IN, Scenario
+from leakline.fakes.faults import FaultPlan, parse_rule
+from leakline.fakes.ledger import Ledger
+from leakline.fakes.openai import OpenAIServer
+from leakline.fakes.twilio import CallEnd, Pace, StreamCaller, StreamIds
+from leakline.harness.drive.scripted_call import ScriptedCall
+from leakline.harness.measure.agents import Agents
+from leakline.harness.server.ports import free_port
+from leakline.harness.server.process import Sut
+from leakline.scenarios import BUILT_IN, Scenario
 
 SPEED = 10.0
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from harness.model import Resource
-from harness.probes.agent import Agents
+from leakline.harness.data.model import Resource
+from leakline.harness.measure.agents import Agents
 
 
 @pytest.fixture(params=["python", "node"])

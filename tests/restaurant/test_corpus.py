@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from harness import demo
-from harness.model import RunResult
-from harness.settings import SoakSettings
-from harness.soak import soak
+from leakline import demo
+from leakline.harness.data.model import RunResult
+from leakline.harness.run.settings import SoakSettings
+from leakline.harness.run.soak import soak
 
 # Leak: {resource: functions of which one is named; none where no line can be known}; the first one is always found.
 CORPUS: dict[str, dict[str, set[str]]] = {

@@ -2,10 +2,10 @@ import asyncio
 
 import pytest
 
-from restaurant import leaks
-from restaurant.leaks import Leak
-from restaurant.settings import Settings
-from restaurant.timeouts import with_timeout
+from leakline.restaurant import leaks
+from leakline.restaurant.leaks import Leak
+from leakline.restaurant.settings import Settings
+from leakline.restaurant.timeouts import with_timeout
 
 
 def test_leaks_are_named_one_by_one_or_all() -> None:

@@ -9,14 +9,13 @@ from typing import Any
 import aiohttp
 import pytest
 
-from harness import demo
-from harness.errors import UsageError
-from harness.model import RunResult
-from harness.settings import SoakSettings
-from harness.soak import soak
-from harness.stage import free_port
-from harness.sut import is_listening
-from restaurant.leaks import Leak
+from leakline import demo
+from leakline.harness.data.errors import UsageError
+from leakline.harness.data.model import RunResult
+from leakline.harness.run.settings import SoakSettings
+from leakline.harness.run.soak import soak
+from leakline.harness.server.ports import free_port, is_listening
+from leakline.restaurant.leaks import Leak
 
 MISSING_HERE = {
     *("whole_recordings", "cache_polling", "silent_errors", "refused_calls", "unawaited_close", "native_buffers"),

@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from fakes.twilio import CallEnd
-from harness.sut import Sut
+from leakline.fakes.twilio import CallEnd
+from leakline.harness.server.process import Sut
 
 
 def test_a_call_is_answered_ordered_and_let_go(restaurant: Any) -> None:

@@ -12,20 +12,20 @@ import openai
 import psutil
 import pytest
 
-from fakes.audio import speech
-from fakes.faults import FaultPlan, parse_rule
-from fakes.ledger import Ledger
-from fakes.openai import ModelScript, OpenAIServer
-from restaurant.container import Container, StandIn
-from restaurant.files import to_stream, wav
-from restaurant.intervals import Interval
-from restaurant.leaks import Leak
-from restaurant.menu import Carts, MenuTools, OrderItem
-from restaurant.native import NativeBuffer
-from restaurant.orders import items_of
-from restaurant.recordings import AIService, Recording
-from restaurant.retries import with_retry
-from restaurant.settings import Settings
+from leakline.fakes.audio import speech
+from leakline.fakes.faults import FaultPlan, parse_rule
+from leakline.fakes.ledger import Ledger
+from leakline.fakes.openai import ModelScript, OpenAIServer
+from leakline.restaurant.container import Container, StandIn
+from leakline.restaurant.files import to_stream, wav
+from leakline.restaurant.intervals import Interval
+from leakline.restaurant.leaks import Leak
+from leakline.restaurant.menu import Carts, MenuTools, OrderItem
+from leakline.restaurant.native import NativeBuffer
+from leakline.restaurant.orders import items_of
+from leakline.restaurant.recordings import AIService, Recording
+from leakline.restaurant.retries import with_retry
+from leakline.restaurant.settings import Settings
 
 T = TypeVar("T")
 

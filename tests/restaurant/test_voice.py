@@ -10,10 +10,10 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from fakes.audio import speech
-from fakes.twilio import Pace
-from harness.fakes import Telephone
-from scenarios import BUILT_IN
+from leakline.fakes.audio import speech
+from leakline.fakes.twilio import Pace
+from leakline.harness.drive.telephone import Telephone
+from leakline.scenarios import BUILT_IN
 
 
 async def answered(address: str) -> list[Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from scenarios import (
+from leakline.scenarios import (
     BUILT_IN,
     Agent,
     Browser,
@@ -105,7 +105,7 @@ def test_names_and_replies_are_checked() -> None:
 def test_scenarios_are_found_by_name_and_in_files(tmp_path: Path) -> None:
     assert load("question") is BUILT_IN["question"]
     file = tmp_path / "mine.py"
-    file.write_text("from scenarios import Say, Scenario\nshort = Scenario('short', Say('Hi', seconds=0.2))\n")
+    file.write_text("from leakline import Say, Scenario\nshort = Scenario('short', Say('Hi', seconds=0.2))\n")
     assert load(f"{file}:short").name == "short"
     with pytest.raises(ScenarioError, match="which has short"):
         load(f"{file}:long")

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from websockets.asyncio.server import ServerConnection, serve
 
-from harness.observer import Silent
-from harness.settings import SoakSettings
-from harness.stage import on_stage
+from leakline.harness.run.observer import Silent
+from leakline.harness.run.settings import SoakSettings
+from leakline.harness.run.stage import on_stage
 
 BRIDGE = Path(__file__).with_name("bridge.py")
 AT_A_TIME = 4

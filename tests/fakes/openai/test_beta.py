@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from openai.types.beta.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 
-from fakes import audio
-from fakes.openai.beta import BetaSession
-from fakes.openai.realtime import RealtimeSession
-from fakes.openai.script import FunctionCall, ModelScript, Turn
+from leakline.fakes import audio
+from leakline.fakes.openai.beta import BetaSession
+from leakline.fakes.openai.realtime import RealtimeSession
+from leakline.fakes.openai.script import FunctionCall, ModelScript, Turn
 
 SERVER_EVENT: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 SCRIPT = ModelScript(

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 
-from fakes import audio
-from fakes.openai.realtime import RealtimeSession
-from fakes.openai.script import FunctionCall, ModelScript, Turn
+from leakline.fakes import audio
+from leakline.fakes.openai.realtime import RealtimeSession
+from leakline.fakes.openai.script import FunctionCall, ModelScript, Turn
 
 SCRIPT = ModelScript(
     turns=(

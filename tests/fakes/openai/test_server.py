@@ -9,9 +9,9 @@ import aiohttp
 import openai
 import pytest
 
-from fakes import audio
-from fakes.ledger import Ledger
-from fakes.openai import ModelScript, OpenAIServer, Turn
+from leakline.fakes import audio
+from leakline.fakes.ledger import Ledger
+from leakline.fakes.openai import ModelScript, OpenAIServer, Turn
 
 SCRIPT = ModelScript(turns=(Turn("We are open.", seconds=0.4),), hears=("Open?",), chat=("Yes.", "No, sir."))
 

@@ -1,6 +1,6 @@
 import asyncio
 
-from fakes.openai.ticks import Ticks, finish
+from leakline.fakes.openai.ticks import Ticks, finish
 
 
 def test_waiters_of_one_tick_wake_together_and_not_before_their_time() -> None:

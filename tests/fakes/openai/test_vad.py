@@ -1,7 +1,7 @@
 import numpy as np
 
-from fakes import audio
-from fakes.openai.vad import ServerVad, loudness
+from leakline.fakes import audio
+from leakline.fakes.openai.vad import ServerVad, loudness
 
 
 def push(vad: ServerVad, sound: bytes, piece: int = 160) -> list[tuple[str, int]]:

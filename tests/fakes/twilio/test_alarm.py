@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from fakes.twilio import alarm
-from fakes.twilio.alarm import Alarm
+from leakline.fakes.twilio import alarm
+from leakline.fakes.twilio.alarm import Alarm
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 

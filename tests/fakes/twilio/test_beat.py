@@ -1,6 +1,6 @@
 import asyncio
 
-from fakes.twilio.beat import Pace
+from leakline.fakes.twilio.beat import Pace
 
 
 class Member:

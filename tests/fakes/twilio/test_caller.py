@@ -7,9 +7,9 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from fakes.ledger import Ledger
-from fakes.twilio import CallEnd, MediaStream, Pace, StreamCaller, StreamIds
-from fakes.twilio.caller import Goodbye
+from leakline.fakes.ledger import Ledger
+from leakline.fakes.twilio import CallEnd, MediaStream, Pace, StreamCaller, StreamIds
+from leakline.fakes.twilio.caller import Goodbye
 
 
 class Frames:

@@ -8,11 +8,11 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from fakes.faults import Fault, FaultError, FaultPlan, Rule, parse_rule
-from fakes.ledger import Ledger
-from fakes.twilio import CallEnd, Line, Pace, Phone, PhoneCall, StreamCaller, StreamIds, failing
-from harness.call import ScriptedCall
-from scenarios import Pause, Scenario
+from leakline.fakes.faults import Fault, FaultError, FaultPlan, Rule, parse_rule
+from leakline.fakes.ledger import Ledger
+from leakline.fakes.twilio import CallEnd, Line, Pace, Phone, PhoneCall, StreamCaller, StreamIds, failing
+from leakline.harness.drive.scripted_call import ScriptedCall
+from leakline.scenarios import Pause, Scenario
 
 
 @pytest.fixture(autouse=True)

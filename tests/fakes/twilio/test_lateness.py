@@ -1,6 +1,6 @@
 import pytest
 
-from fakes.twilio.lateness import Lateness
+from leakline.fakes.twilio.lateness import Lateness
 
 
 def test_quantiles_are_those_of_the_delays_to_a_quarter_of_a_millisecond() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fakes.twilio import MediaStream, StreamError, StreamIds
+from leakline.fakes.twilio import MediaStream, StreamError, StreamIds
 
 IDS = StreamIds.numbered(7)
 SECOND = base64.b64encode(b"\xff" * 8000).decode()

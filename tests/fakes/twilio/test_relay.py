@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from fakes.twilio import ConversationRelay, StreamIds
+from leakline.fakes.twilio import ConversationRelay, StreamIds
 
 IDS = StreamIds.numbered(1)
 

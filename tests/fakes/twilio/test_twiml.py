@@ -2,9 +2,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fakes.twilio import twiml
-from fakes.twilio.flow import MOST_DOCUMENTS, CallFlow, End, Fetch, Open, Wait
-from fakes.twilio.twiml import TwimlError, parse
+from leakline.fakes.twilio import twiml
+from leakline.fakes.twilio.flow import MOST_DOCUMENTS, CallFlow, End, Fetch, Open, Wait
+from leakline.fakes.twilio.twiml import TwimlError, parse
 
 BASE = "http://127.0.0.1:5050/voice"
 

@@ -7,8 +7,8 @@ import tracemalloc
 import weakref
 
 from leakline_agent import census, freezer, heap, holders, keepers, pieces
-from leakline_agent.link import importing
 from leakline_agent.recorder import Recorder
+from leakline_agent.state import importing
 from leakline_agent.swallowed import Swallowed
 
 _LOOP_ANSWER_S, _AGAIN_S = 5.0, 0.2

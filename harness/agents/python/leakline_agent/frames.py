@@ -5,7 +5,7 @@ import site
 import sys
 import sysconfig
 
-_HERE = os.path.dirname(os.path.abspath(__file__))
+_HERE = os.path.dirname(os.path.realpath(__file__))
 _MAX_FRAMES = 40
 _LOOP_FUNCTIONS = ("_run", "_run_once", "run", "run_forever", "run_until_complete")
 _LOOP_FILES = tuple(

@@ -8,7 +8,7 @@ import gc
 import weakref
 
 from leakline_agent import census
-from leakline_agent.link import FROZEN_AT_START
+from leakline_agent.state import FROZEN_AT_START
 
 _known = None
 """Weak references to those of the frozen that are counted one by one; None while the agent has frozen nothing."""

@@ -4,19 +4,15 @@ The thread is started below `threading`, so a SUT that counts its own threads do
 """
 
 import _thread
-import gc
 import json
 import os
 import socket
 import sys
 
+from leakline_agent.state import importing
+
 _MAX_ERROR_CHARS = 500
 _MOST_WAIT_S = 5.0
-importing = _thread.allocate_lock()
-"""Held while the agent imports: a child forked meanwhile would wait for a half-imported module, for good."""
-
-FROZEN_AT_START = gc.get_freeze_count()
-"""What is frozen for the collector before the SUT has run: CPython 3.12 begins with some hundred objects."""
 
 
 def start(address, code=()):

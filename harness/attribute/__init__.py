@@ -1,0 +1,1 @@
+"""From what survived a trace window to findings: which line made it, what retains it. Pure functions."""

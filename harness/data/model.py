@@ -1,0 +1,307 @@
+"""The data that runs through leakline: samples, growth, findings, results. Frozen, and plain as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from leakline.harness.data.resources import BYTES, MEMORY, RESOURCES, Resource
+from leakline.harness.data.words import amount, few, printable, total
+
+__all__ = [
+    "BYTES",
+    "MEMORY",
+    "RESOURCES",
+    "CallStats",
+    "Companion",
+    "Finding",
+    "Frame",
+    "FrameKind",
+    "Growth",
+    "How",
+    "InProcess",
+    "Level",
+    "Resource",
+    "RunResult",
+    "Sample",
+    "Site",
+    "State",
+]
+
+FrameKind = Literal["user", "library", "stdlib"]
+How = Literal["held", "same line", "same function", "same rate", "in all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame of a stack in the SUT."""
+
+    file: str
+    line: int
+    function: str
+    """Qualified name; empty when it is not known."""
+    kind: FrameKind
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place in code that made what leaked."""
+
+    file: str
+    """As a person would name it: from the working directory, or from where it is imported."""
+    line: int
+    function: str
+    text: str = field(default="", compare=False)
+    context: tuple[tuple[int, str], ...] = field(default=(), compare=False)
+    """The lines around it: (number, text)."""
+    """What stands on the line."""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}  {self.function}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """All counters at one quiet point."""
+
+    cycles: int
+    """Calls made before it, since the first sample that counts."""
+    at_s: float
+    """Seconds since the run began."""
+    values: Mapping[Resource, float]
+    processes: Mapping[str, Mapping[Resource, float]] = field(default_factory=dict)
+    """What each process has of it: {pid: {resource: number}}; not kept of a server that is one process."""
+
+
+State = Literal["clean", "leaking", "inconclusive"]
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How one resource grew with the number of calls: units per cycle with a confidence interval."""
+
+    resource: Resource
+    state: State
+    per_cycle: float
+    low: float
+    high: float
+    exact: bool
+    """Whether every sample lies on the line."""
+    cycles: int
+    samples: int
+    note: str = ""
+    """Why it is what it is, when that is not plain from the numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A resource that is judged by how high it is, not by how it grows."""
+
+    resource: Resource
+    state: State
+    value: float
+    """In the resource's unit: wake-ups a minute, bytes within a call, failures unsaid."""
+    limit: float
+    text: str
+    """The measure in words."""
+
+
+_MOST_OF_A_LINE = 2_000
+
+
+def _text(lines: list[str]) -> str:
+    """Lines that may hold names from a server, as text that is safe to show."""
+    return "\n".join(printable(line, _MOST_OF_A_LINE) for text in lines for line in text.split("\n"))
+
+
+_HOW = {
+    "held": "held by it",
+    "same line": "from the same line",
+    "same function": "from the same function",
+    "same rate": "in step with it",
+    "in all": "of the whole process",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """A resource that grew with a finding, from the same place."""
+
+    resource: Resource
+    per_cycle: float
+    how: How
+    """`held`: memory reached from what leaked. `same line`, `same function`: made there. `same rate`: grew in step.
+    `in all`: of the whole process, several findings together."""
+
+    def __str__(self) -> str:
+        return f"{self.resource} {amount(self.resource, self.per_cycle, sign=True)} a call, {_HOW[self.how]}"
+
+
+@dataclass(frozen=True, slots=True)
+class InProcess:
+    """How much a resource grew in all in one process of several."""
+
+    pid: int
+    grown: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A resource whose growth is real, and the place that makes it."""
+
+    resource: Resource
+    per_cycle: float
+    growth: Growth | Level
+    sites: tuple[Site, ...] = ()
+    """Where it is made, the most of it first; empty when that could not be seen."""
+    companions: tuple[Companion, ...] = ()
+    stack: tuple[Frame, ...] = ()
+    """The stack of the first site, innermost frame first."""
+    detail: str = ""
+    kept_in: tuple[str, ...] = ()
+    """Containers that grew with it, each as a person would name it, with its growth."""
+    types: tuple[str, ...] = ()
+    """Classes of the objects that stay, each with how many a call."""
+    processes: tuple[InProcess, ...] = ()
+    """Where the server has several processes: which of them it grew in, the most first."""
+
+    @property
+    def site(self) -> Site | None:
+        """The line to look at first."""
+        return self.sites[0] if self.sites else None
+
+    @property
+    def by_process(self) -> str:
+        """Which of several processes it grew in, in words; empty where there is one."""
+        if not self.processes:
+            return ""
+        parts = few((f"{total(self.resource, each.grown)} in {each.pid}" for each in self.processes), most=4)
+        return f"of {len(self.processes)} processes: {', '.join(parts)}"
+
+    @property
+    def measure(self) -> str:
+        """The growth in words: `+4.00 a call (exact, 211 calls)`."""
+        growth = self.growth
+        if isinstance(growth, Level):
+            return growth.text
+        if growth.exact:
+            sure = "exact"
+        else:
+            share = self.per_cycle / growth.per_cycle  # the finding may be a part of the resource's growth
+            low, high = (amount(self.resource, share * value) for value in (growth.low, growth.high))
+            sure = f"{low} to {high}"
+        return f"{amount(self.resource, self.per_cycle, sign=True)} a call ({sure}, {growth.cycles} calls)"
+
+    def __str__(self) -> str:
+        where = str(self.site) if self.site is not None else self.detail or "line not known"
+        return f"{self.resource}  {self.measure}  {where}"
+
+    def in_full(self) -> str:
+        """The finding over several lines: the growth, the line and what stands on it, what comes with it."""
+        lines = [str(self)]
+        if self.site is not None and self.site.text:
+            lines.append(f"    {self.site.line} | {self.site.text}")
+        lines += [f"    also from {site}" for site in self.sites[1:]]
+        lines += [f"    {companion}" for companion in self.companions]
+        lines += [f"    {self.detail}"] if self.detail and self.site is not None else []
+        lines += [f"    kept in {kept}" for kept in self.kept_in]
+        lines += [f"    objects of {', '.join(self.types)} a call"] if self.types else []
+        return _text(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class CallStats:
+    """How the calls of a run went."""
+
+    made: int = 0
+    as_scripted: int = 0
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """{reason: number of calls}."""
+
+    @property
+    def failed(self) -> int:
+        """Calls that did not follow their script to its end."""
+        return self.made - self.as_scripted
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """Memory that one place allocates and that stays."""
+
+    stack: tuple[Frame, ...]
+    """Innermost first."""
+    bytes_per_cycle: float
+    number_per_cycle: float
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A connection or request that the fakes saw; times are seconds from the run's beginning."""
+
+    kind: str
+    call: str
+    """SID of the call that it is of; empty when that is not known."""
+    opened_s: float
+    closed_s: float | None
+    """None when it was still open at the end."""
+    ending: str
+    has_failed: bool
+    """Whether it ended with an error of the fake's making."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """All that a run found out."""
+
+    sut: str
+    scenario: str
+    state: State
+    calls: CallStats
+    seconds: float
+    growths: tuple[Growth, ...]
+    findings: tuple[Finding, ...]
+    samples: tuple[Sample, ...]
+    levels: tuple[Level, ...] = ()
+    allowed: tuple[tuple[Finding, str], ...] = ()
+    """What leaks and may, each with why."""
+    unmeasured: Mapping[Resource, str] = field(default_factory=dict)
+    """{resource: why it could not be measured}."""
+    notes: tuple[str, ...] = ()
+    directory: str = ""
+    """The run's folder: the journal and the SUT's output."""
+    allocations: tuple[Allocation, ...] = ()
+    beside: tuple[str, ...] = ()
+    """Other reports in the run's folder: memray's, of what C code allocates."""
+    seen: tuple[Seen, ...] = ()
+    """The newest of what the fakes saw."""
+    faults: Mapping[str, int] = field(default_factory=dict)
+    """{rule: how often it struck}."""
+    about: Mapping[str, str] = field(default_factory=dict)
+    """The run's circumstances: command, machine, versions."""
+
+    def __str__(self) -> str:
+        return f"{self.sut} · {self.scenario} · {self.calls.made} calls in {self.seconds:.0f} s"
+
+    def in_full(self) -> str:
+        """The verdict as plain text, for a failing test: the findings first."""
+        lines = [str(self)]
+        lines += [f"LEAKING  {finding.in_full()}" for finding in self.findings]
+        lines += [f"allowed  {finding}  ({why})" for finding, why in self.allowed]
+        lines += [f"unsure   {g.resource}  {g.note}" for g in self.growths if g.state == "inconclusive"]
+        lines += [f"note     {note}" for note in self.notes]
+        lines += [f"calls    {number} failed: {reason}" for reason, number in self.calls.failures.items()]
+        return _text([*lines, f"run      {self.directory}"])
+
+    @property
+    def exit_code(self) -> int:
+        """0 clean, 1 leaking, 3 inconclusive."""
+        return {"clean": 0, "leaking": 1, "inconclusive": 3}[self.state]
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as plain data."""
+        return asdict(self) | {
+            "unmeasured": dict(self.unmeasured),
+            "about": dict(self.about),
+            "exit_code": self.exit_code,
+        }

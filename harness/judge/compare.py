@@ -1,0 +1,111 @@
+"""Two runs against each other: what is new, gone, worse or better, beyond what noise explains. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from leakline.harness.data.model import MEMORY, Companion, Finding, Growth, RunResult
+from leakline.harness.data.words import amount
+
+Kind = Literal["new", "worse", "same", "better", "gone"]
+
+_SAME = 0.05
+"""Share of a rate that two runs may differ by and be the same, where both are exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One leak in two runs."""
+
+    kind: Kind
+    finding: Finding
+    """As the later run has it; the earlier one's when it is gone."""
+    before: float | None
+    """Growth a call in the earlier run."""
+    after: float | None
+    added: tuple[Companion, ...] = ()
+    """What grows with it now and did not before: another leak at the same place."""
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether it should fail a build."""
+        return self.kind in ("new", "worse")
+
+    def __str__(self) -> str:
+        resource = self.finding.resource
+
+        def said(value: float | None) -> str:
+            return "none" if value is None else amount(resource, value, sign=True)
+
+        where = str(self.finding.site) if self.finding.site is not None else self.finding.detail or "line not known"
+        rows = [f"{c.resource} {amount(c.resource, c.per_cycle, sign=True)} a call" for c in self.added]
+        more = f"  now with {', '.join(rows)}" if rows else ""
+        return f"{self.kind:6}  {resource}  {said(self.before)} -> {said(self.after)} a call  {where}{more}"
+
+
+def compare(before: RunResult, after: RunResult) -> tuple[Difference, ...]:
+    """The differences, regressions first. A leak is the same one when it is of one resource and from one function, or
+    from a line of the same text: code that moves does not make a new one. With another resource it is worse."""
+    left = list(before.findings)
+    differences = []
+    for finding in after.findings:
+        old = _match(finding, left)
+        if old is None:
+            differences.append(Difference("new", finding, None, finding.per_cycle))
+            continue
+        left.remove(old)
+        added = _added(old, finding)
+        kind = "worse" if added else _change(old, finding)
+        differences.append(Difference(kind, _new_lines_first(old, finding), old.per_cycle, finding.per_cycle, added))
+    differences += [Difference("gone", finding, finding.per_cycle, None) for finding in left]
+    order: Sequence[Kind] = ("new", "worse", "same", "better", "gone")
+    return tuple(sorted(differences, key=lambda d: order.index(d.kind)))
+
+
+def _match(finding: Finding, among: Sequence[Finding]) -> Finding | None:
+    alike = [f for f in among if f.resource == finding.resource]
+    for same in (_function, _line):
+        found = next((f for f in alike if same(f) == same(finding)), None)
+        if found is not None:
+            return found
+    return None
+
+
+def _added(old: Finding, new: Finding) -> tuple[Companion, ...]:
+    """The companions of the new one that are things, not memory, and that the old one did not have."""
+    before = {old.resource, *(c.resource for c in old.companions)}
+    return tuple(c for c in new.companions if c.resource not in before and c.resource not in MEMORY)
+
+
+def _new_lines_first(old: Finding, new: Finding) -> Finding:
+    known = {site.text for site in old.sites}
+    return replace(new, sites=tuple(sorted(new.sites, key=lambda site: site.text in known)))
+
+
+def _function(finding: Finding) -> tuple[str, str]:
+    site = finding.site
+    return (site.file, site.function) if site is not None else ("", finding.detail)
+
+
+def _line(finding: Finding) -> str:
+    site = finding.site
+    return site.text if site is not None and site.text else f"{id(finding)}"
+
+
+def _change(old: Finding, new: Finding) -> Kind:
+    low, high = _interval(old)
+    if _interval(new)[0] > high:
+        return "worse"
+    return "better" if _interval(new)[1] < low else "same"
+
+
+def _interval(finding: Finding) -> tuple[float, float]:
+    """The finding's growth with its interval, a little wider: two runs are never quite alike."""
+    rate, growth = finding.per_cycle, finding.growth
+    low = high = rate
+    if isinstance(growth, Growth) and growth.per_cycle:
+        share = rate / growth.per_cycle
+        low, high = share * growth.low, share * growth.high
+    return min(low, rate * (1 - _SAME)), max(high, rate * (1 + _SAME))

@@ -1,1 +1,0 @@
-"""Probes: each reads some of the resources of a SUT at a quiet point."""

@@ -1,0 +1,1 @@
+"""Puts the rooms together: a soak, a load run, a monitor, a check in the test's own process."""

@@ -1,0 +1,183 @@
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leakline.harness.data.errors import UsageError
+from leakline.harness.data.model import (
+    CallStats,
+    Companion,
+    Finding,
+    Growth,
+    Level,
+    Resource,
+    RunResult,
+    Sample,
+    Site,
+)
+from leakline.harness.judge import budgets
+from leakline.harness.judge.budgets import Policy
+from leakline.harness.judge.compare import compare
+from leakline.harness.run import stored
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def finding(
+    resource: Resource = "timers",
+    rate: float = 1.0,
+    *,
+    line: int = 7,
+    function: str = "leak",
+    file: str = "app.py",
+    text: str = "call_later()",
+    spread: float = 0.0,
+) -> Finding:
+    growth = Growth(resource, "leaking", rate, rate - spread, rate + spread, spread == 0, 96, 13)
+    return Finding(resource, rate, growth, (Site(file, line, function, text),))
+
+
+def result(*findings: Finding, scenario: str = "question") -> RunResult:
+    growths = tuple(f.growth for f in findings if isinstance(f.growth, Growth))
+    samples = (Sample(0, 0.0, {"timers": 1.0}), Sample(8, 1.0, {"timers": 9.0}))
+    state = "leaking" if findings else "clean"
+    return RunResult("app", scenario, state, CallStats(96, 96), 9.0, growths, findings, samples)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kinds"),
+    [
+        ([], [finding()], ["new"]),
+        ([finding()], [], ["gone"]),
+        ([finding()], [finding()], ["same"]),
+        ([finding()], [finding(line=90)], ["same"]),  # the code has moved
+        (
+            [finding()],
+            [finding(file="other.py", function="renamed")],
+            ["same"],
+        ),  # to another file, under another name
+        ([finding()], [finding(rate=2.0)], ["worse"]),
+        ([finding(rate=2.0)], [finding()], ["better"]),
+        ([finding("heap", 1000.0, spread=100)], [finding("heap", 1080.0, spread=100)], ["same"]),
+        ([finding("heap", 1000.0, spread=100)], [finding("heap", 2000.0, spread=100)], ["worse"]),
+        ([finding()], [finding("tasks"), finding(function="other", text="x")], ["new", "new", "gone"]),
+    ],
+)
+def test_two_runs_are_compared_leak_by_leak(before: list[Finding], after: list[Finding], kinds: list[str]) -> None:
+    differences = compare(result(*before), result(*after))
+    assert [d.kind for d in differences] == kinds
+    assert any(d.is_regression for d in differences) == bool({"new", "worse"} & set(kinds))
+
+
+def test_a_difference_says_where_and_how_much() -> None:
+    (difference,) = compare(result(finding()), result(finding(rate=3.0)))
+    assert str(difference) == "worse   timers  +1.00 -> +3.00 a call  app.py:7  leak"
+
+
+@pytest.mark.parametrize(
+    ("policy", "left", "why"),
+    [
+        (budgets.parse({}, []), 1, ""),
+        (budgets.parse({"timers": 1}, []), 0, "within its budget of 1.00 a call"),
+        (budgets.parse({"timers": 0.5}, []), 1, ""),
+        (budgets.parse({"timers": 5, "question": {"timers": 0}}, []), 1, ""),
+        (budgets.parse({"question": {"timers": 2}}, []), 0, "within its budget of 2.00 a call"),
+        (budgets.parse({}, [{"site": "app.py:*", "reason": "JIRA-1"}]), 0, "allowed: JIRA-1"),
+        (
+            budgets.parse({}, [{"site": "leak", "reason": "J", "expires": "2027-01-31"}]),
+            0,
+            "allowed until 2027-01-31: J",
+        ),
+        (budgets.parse({}, [{"site": "leak", "reason": "J", "expires": date(2026, 1, 31)}]), 1, ""),
+        (budgets.parse({}, [{"site": "leak", "reason": "J", "resource": "tasks"}]), 1, ""),
+    ],
+)
+def test_what_is_allowed_is_no_finding(policy: Policy, left: int, why: str) -> None:
+    judged = budgets.apply(result(finding()), policy, date(2026, 11, 24))
+    assert len(judged.findings) == left
+    assert judged.state == ("leaking" if left else "clean")
+    assert [reason for _, reason in judged.allowed] == ([why] if why else [])
+
+
+def test_an_allowance_that_has_ended_is_told() -> None:
+    policy = budgets.parse({}, [{"site": "leak", "reason": "JIRA-7", "expires": "2026-01-31"}])
+    judged = budgets.apply(result(finding()), policy, date(2026, 11, 24))
+    assert judged.notes == ("timers at app.py:7  leak: was allowed until 2026-01-31 (JIRA-7)",)
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (({"heap": "lots"}, []), r"budgets\.heap: expected an amount such as '2 KiB/call', found 'lots'"),
+        (({"timers": "2 KiB"}, []), r"budgets\.timers: expected a number"),
+        (({"timers": -1}, []), r"budgets\.timers"),
+        (({"tmiers": 1}, []), r"budgets: expected one of connections, .*, found 'tmiers'"),
+        (({"question": {"x": 1}}, []), r"budgets\.question: expected one of"),
+        ((5, []), "budgets: expected a table"),
+        (({}, "x"), "allow: expected a list"),
+        (({}, [{"site": "x"}]), r"allow\[1\]: expected a table with site and reason"),
+        (({}, [{"site": "x", "reason": "y", "expires": "soon"}]), r"allow\[1\]\.expires: expected a date"),
+    ],
+)
+def test_a_wrong_budget_is_named(given: tuple[Any, Any], problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        budgets.parse(*given)
+
+
+def test_amounts_have_units() -> None:
+    policy = budgets.parse({"heap": "2 KiB/call", "rss": "1.5 MiB"}, [])
+    assert (policy.limit("any", "heap"), policy.limit("any", "rss")) == (2048.0, 1.5 * 1024**2)
+
+
+def test_a_result_comes_back_from_its_json(tmp_path: Path) -> None:
+    level = Level("wakeups", "leaking", 6000.0, 1800.0, "6,000 a minute")
+    whole = result(finding(), Finding("wakeups", 6000.0, level))
+    journal = tmp_path / "journal.jsonl"
+    journal.write_text(json.dumps({"kind": "result", **whole.to_json()}) + "\n")
+    assert stored.load(tmp_path) == whole
+
+
+def test_a_run_that_was_cut_off_tells_its_samples(tmp_path: Path) -> None:
+    records: list[dict[str, Any]] = [{"kind": "run", "settings": {"sut": "python app.py"}, "scenario": {"name": "q"}}]
+    records += [{"kind": "sample", "cycles": 8 * n, "values": {"timers": 1.0 + n}} for n in range(9)]
+    (tmp_path / "journal.jsonl").write_text("\n".join(json.dumps(r) for r in records) + '\n{"kind": "samp')
+    seen = stored.load(tmp_path)
+    assert (seen.state, len(seen.samples), seen.growths[0].per_cycle) == ("inconclusive", 9, 0.125)
+    assert seen.notes == ("the run did not come to its end: it was cut off",)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "nonsense", "[1]\n[2]", '{"kind": "result"}', '{"kind": "run"}\n'])
+def test_what_is_no_run_is_refused_in_words(tmp_path: Path, text: str, leakline: Run) -> None:
+    file = tmp_path / "x.json"
+    file.write_text(text)
+    done = leakline("report", str(file))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"leakline: {file}")
+    assert "Traceback" not in done.stderr
+
+
+def test_compare_and_baseline_on_the_command_line(tmp_path: Path, leakline: Run) -> None:
+    for name, findings in (("a", [finding()]), ("b", [finding(), finding("tasks", function="other")])):
+        (tmp_path / name).write_text(json.dumps({"kind": "result", **result(*findings).to_json()}) + "\n")
+    worse, better = leakline("compare", "a", "b"), leakline("compare", "b", "a")
+    assert (worse.returncode, better.returncode) == (1, 0)
+    assert worse.stdout.startswith("new     tasks  none -> +1.00 a call  app.py:7  other")
+    assert leakline("baseline", "a").returncode == 0
+    assert leakline("compare", "leakline-baseline.json", "a").returncode == 0
+
+
+def test_another_resource_at_the_same_place_is_worse_and_its_line_comes_first() -> None:
+    before = finding("tasks")
+    sites = (before.sites[0], Site("app.py", 9, "leak", "new_timer()"))
+    after = replace(before, sites=sites, companions=(Companion("timers", 2.0, "same function"),))
+    (difference,) = compare(result(before), result(after))
+    assert difference.kind == "worse"
+    assert difference.finding.sites[0].text == "new_timer()"
+    assert str(difference).endswith("app.py:9  leak  now with timers +2.00 a call")
+    memory = replace(before, companions=(Companion("heap", 2000.0, "held"),))
+    assert [d.kind for d in compare(result(before), result(memory))] == ["same"]

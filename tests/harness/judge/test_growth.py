@@ -1,0 +1,176 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from leakline.harness.data.model import Growth, Resource, Sample
+from leakline.harness.judge.growth import (
+    FIRST_LOOK,
+    FLOORS,
+    LAST_LOOK,
+    MIN_SAMPLES,
+    growth,
+    judge,
+    mann_kendall,
+    theil_sen,
+)
+
+CYCLES: NDArray[np.float64] = np.arange(0, 104, 8, dtype=np.float64)
+RNG = np.random.default_rng(20261124)
+
+
+def judged(resource: Resource, values: object, cycles: object = None) -> Growth:
+    x = np.asarray(CYCLES if cycles is None else cycles, dtype=np.float64)
+    return growth(resource, x, np.asarray(values, dtype=np.float64), FLOORS[resource])
+
+
+def test_a_counter_that_rises_with_every_call_leaks_exactly() -> None:
+    found = judged("listeners", 3 + 5 * CYCLES)
+    assert (found.state, found.per_cycle, found.low, found.high, found.exact) == ("leaking", 5.0, 5.0, 5.0, True)
+    assert (found.cycles, found.samples) == (96, 13)
+
+
+def test_one_in_ten_calls_is_found() -> None:
+    found = judged("timers", np.floor(CYCLES / 10))
+    assert found.state == "leaking"
+    assert found.per_cycle == pytest.approx(0.1, rel=0.2)
+    assert not found.exact
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.full(13, 7.0),
+        np.where(np.arange(13) == 6, 90.0, 7.0),  # a spike
+        np.where(np.arange(13) > 6, 9.0, 7.0),  # one step
+        7.0 + (np.arange(13) % 2),  # a counter caught between two states
+        100.0 - CYCLES,  # it shrinks
+    ],
+)
+def test_spikes_steps_and_flicker_are_not_leaks(values: object) -> None:
+    assert judged("timers", values).state == "clean"
+
+
+def test_bytes_are_found_under_noise_and_noise_is_not() -> None:
+    noise = RNG.normal(0, 2000, 13)
+    leak = judged("heap", 2_000_000 + 1024 * CYCLES + noise)
+    assert leak.state == "leaking"
+    assert leak.low < 1024 < leak.high
+    assert judged("heap", 2_000_000 + noise).state == "clean"
+
+
+def test_noise_alone_rarely_alarms() -> None:
+    states = [judged("heap", RNG.normal(0, 5000, 13)).state for _ in range(500)]
+    assert states.count("leaking") == 0
+
+
+def test_warm_up_that_stops_is_clean_and_says_so() -> None:
+    found = judged("heap", 500_000 * (1 - np.exp(-CYCLES / 12)))
+    assert found.state == "clean"
+    assert "warm-up" in found.note
+
+
+def test_growth_that_fades_but_goes_on_is_not_judged_yet() -> None:
+    found = judged("heap", 100_000 * (1 - np.exp(-CYCLES / 30)))
+    assert found.state == "inconclusive"
+    assert "fades" in found.note
+
+
+def test_too_few_samples_are_inconclusive_and_say_how_many_it_takes() -> None:
+    short = CYCLES[: MIN_SAMPLES - 1]
+    found = judged("timers", short, short)
+    assert found.state == "inconclusive"
+    assert str(MIN_SAMPLES) in found.note
+    assert judged("timers", [1.0], [0.0]).state == "inconclusive"
+
+
+def test_the_slope_and_its_interval_are_those_of_the_literature() -> None:
+    # The example of Sen (1968), also in Hollander and Wolfe: slope 4.
+    x = np.array([1.0, 2.0, 3.0, 4.0, 10.0, 12.0, 18.0])
+    y = np.array([9.0, 15.0, 19.0, 20.0, 45.0, 55.0, 78.0])
+    slope, low, high = theil_sen(x, y)
+    assert slope == pytest.approx(4.0)
+    assert low <= 4.0 <= high
+
+
+def test_the_trend_test_corrects_for_ties() -> None:
+    assert mann_kendall(np.ones(10)) == 1.0
+    rising = mann_kendall(np.arange(10.0))
+    assert rising == pytest.approx(4.15e-5, rel=0.05)  # z = (45 - 1) / sqrt(125)
+    assert mann_kendall(-np.arange(10.0)) > 0.999
+
+
+def test_only_what_every_sample_has_is_judged() -> None:
+    def values(number: int) -> dict[Resource, float]:
+        seen: dict[Resource, float] = {"rss": 1e6, "fds": 9.0}
+        return {**seen, "heap": 1.0} if number else seen
+
+    samples = [Sample(n * 8, float(n), values(n)) for n in range(MIN_SAMPLES)]
+    assert [g.resource for g in judge(samples)] == ["fds", "rss"]
+    assert judge([]) == ()
+
+
+def test_one_sample_out_of_line_calls_for_more_calls_and_does_not_hide_a_leak() -> None:
+    cycles = np.arange(9.0) * 8
+    values = 106_552 + 3 * cycles
+    values[5] -= 500
+    assert growth("objects", cycles, values, 0.02, look=FIRST_LOOK, more_to_come=True).state == "inconclusive"
+    cycles = np.arange(25.0) * 8
+    values = 106_552 + 3 * cycles
+    values[5] -= 500
+    assert growth("objects", cycles, values, 0.02, look=LAST_LOOK).state == "leaking"
+
+
+def test_growth_that_does_not_stand_out_of_its_noise_is_inconclusive() -> None:
+    cycles = np.arange(37.0) * 8
+    noise = 60_000 * np.where(np.arange(37) % 2, 1.0, -1.0)
+    assert mann_kendall(512 * cycles + noise) < 0.001
+    assert growth("heap", cycles, 512 * cycles + noise, 64.0, look=LAST_LOOK).state == "inconclusive"
+    assert growth("heap", cycles, 2048 * cycles + noise, 64.0, look=LAST_LOOK).state == "leaking"
+
+
+def test_samples_that_stand_alone_do_not_make_a_steady_leak_unsure() -> None:
+    cycles = np.arange(25.0) * 4
+    values = 53e6 + 500 * cycles + RNG.uniform(-1_000, 1_000, 25)
+    values[[12, 14, 23]] -= 75_000  # a pool had let its connections go, three times of 25
+    assert growth("heap", cycles, values, 64.0, look=LAST_LOOK).state == "leaking"
+    flickers: NDArray[np.float64] = 53e6 + 500 * cycles - 75_000 * (np.arange(25) % 3 == 2)
+    assert growth("heap", cycles, flickers, 64.0, look=LAST_LOOK).state == "inconclusive"
+
+
+def test_a_leak_under_an_allocator_that_gives_back_two_steps_is_found_and_steps_alone_are_not() -> None:
+    cycles = np.arange(37.0) * 8
+    steps = 77_000.0 * ((cycles >= 40).astype(float) - (cycles >= 140) - (cycles >= 220))
+    assert growth("heap", cycles, 5e7 + 1024 * cycles + steps, 64.0, look=LAST_LOOK).state == "leaking"
+    up: NDArray[np.float64] = 5e7 + 77_000.0 * ((cycles >= 40).astype(float) + (cycles >= 90) + (cycles >= 200))
+    assert growth("heap", cycles, up, 64.0, look=LAST_LOOK).state != "leaking"
+
+
+def test_where_the_first_batch_jumps_the_rest_is_looked_at() -> None:
+    cycles = np.arange(25.0) * 4
+    values = 100_000 + 3 * cycles
+    values[0] -= 656
+    assert growth("objects", cycles, values, 0.5, look=LAST_LOOK).state == "leaking"
+
+
+def test_what_noise_could_hide_is_worth_more_calls_and_then_said() -> None:
+    values = 1e6 + RNG.uniform(-200_000, 200_000, 13)
+    assert growth("heap", CYCLES, values, 64.0, look=FIRST_LOOK, more_to_come=True).state == "inconclusive"
+    last = growth("heap", CYCLES, values, 64.0)
+    assert last.state == "clean"
+    assert last.note.startswith("too noisy to see a leak of less than ")
+
+
+def test_a_small_step_is_no_leak_at_the_first_look() -> None:
+    few = growth("timers", CYCLES, 4 + CYCLES / 16, 0.05, look=FIRST_LOOK, more_to_come=True)
+    assert few.exact
+    assert few.state == "inconclusive"  # six in all: a cache may be filling
+    many = growth("timers", CYCLES, 4 + CYCLES / 8, 0.05, look=FIRST_LOOK, more_to_come=True)
+    assert many.state == "leaking"
+
+
+def test_warm_up_that_is_over_by_the_last_look_is_none() -> None:
+    cycles = np.arange(0, 296, 8, dtype=np.float64)
+    warm: NDArray[np.float64] = 1e6 + 300_000 * (1 - np.exp(-cycles / 25)) + RNG.uniform(-8_000, 8_000, 37)
+    assert growth("heap", cycles, warm, 64.0, look=3).state == "clean"
+    leak: NDArray[np.float64] = warm + 1024 * cycles
+    assert growth("heap", cycles, leak, 64.0, look=3).state == "leaking"
