@@ -51,7 +51,7 @@ async def measure(scenario: Scenario, number: int, *, with_agent: bool, director
         environment = {**os.environ, "OPENAI_API_KEY": "k", "OPENAI_BASE_URL": model.base_url}
         if with_agent:
             environment = agents.environment(environment)
-        command = shlex.split(f"{sys.executable} -P -m restaurant --port {port} --loop asyncio")
+        command = shlex.split(f"{sys.executable} -P -m leakline.restaurant --port {port} --loop asyncio")
         async with Sut(command, environment, directory / "sut.log") as sut:
             await sut.until_listening("127.0.0.1", port, 30)
             await agents.begin()

@@ -24,7 +24,8 @@ from leakline.harness.data.errors import LeaklineError, UsageError
 from leakline.harness.data.model import RunResult
 from leakline.harness.data.words import printable
 from leakline.harness.judge.alerts import thresholds
-from leakline.harness.judge.compare import Difference, compare
+from leakline.harness.judge.compare import Difference, compare, differences
+from leakline.harness.run.mishap import traceback_in
 from leakline.harness.run.monitor import Watch, WatchSettings
 from leakline.harness.run.settings import SoakSettings, from_files, make, pairs
 from leakline.harness.run.soak import soak
@@ -35,8 +36,6 @@ from leakline.reports import terminal
 from leakline.reports.ci import FORMATS
 from leakline.reports.html import compare_html, html
 from leakline.scenarios import BUILT_IN
-
-INTERRUPTED = 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -105,7 +104,7 @@ def soak_command(
 
     Without --sut it runs the demo: a server with leaks, then the same server without them.
 
-    Exit code: 0 clean, 1 leaking, 2 wrong use, 3 inconclusive or the run failed.
+    Exit code: 0 clean, 1 leaking, 2 wrong use, 3 inconclusive or the run failed, 4 leakline itself failed.
     """
     given = {
         **flags,
@@ -116,25 +115,26 @@ def soak_command(
         "gauges": pairs("--gauge", gauges) or None,
     }
     console = Console(highlight=False)
+    earlier = load_run(Path(baseline)) if baseline is not None else None
     if resume is not None:
-        sys.exit(_judged(console, _resume(console, resume, given), baseline))
+        sys.exit(_told(console, _resume(console, resume, given, earlier), earlier))
     own_server = flags["sut"] is not None or flags["url"] is not None or from_files(Path.cwd())
     if own_server and leaks is None:
-        sys.exit(_judged(console, _run(console, make(given, Path.cwd())), baseline))
+        sys.exit(_told(console, _run(console, make(given, Path.cwd()), earlier), earlier))
     if own_server and flags["sut"] is not None:
         raise UsageError("--leaks: it is for the demo server; expected it without --sut")
     if leaks is not None:
-        result = _run(console, SoakSettings(**demo.given(leaks, given, platform)))
-        sys.exit(_judged(console, result, baseline))
+        result = _run(console, SoakSettings(**demo.given(leaks, given, platform)), earlier)
+        sys.exit(_told(console, result, earlier))
     sys.exit(_demo(console, given, platform))
 
 
-def _resume(console: Console, run: Path, given: dict[str, Any]) -> RunResult:
+def _resume(console: Console, run: Path, given: dict[str, Any], earlier: RunResult | None) -> RunResult:
     """Make a run again that was cut off: what its server held is gone with it, so all calls are made anew."""
     settings, made = settings_of(run, given["env"] or {})
     settings |= {name: value for name, value in given.items() if value is not None}
     console.print(f"takes up {run}, which came to {made} calls", soft_wrap=True)
-    return _run(console, SoakSettings(**settings))
+    return _run(console, SoakSettings(**settings), earlier)
 
 
 @cli.command("report")
@@ -163,10 +163,11 @@ def baseline_command(run: Path, output: Path) -> None:
 def compare_command(before: Path, after: Path, page: Path | None) -> None:
     """What is new, worse, better or gone between two runs. Exit code 1 when something is new or worse."""
     earlier, later = load_run(before), load_run(after)
-    differences = compare(earlier, later)
+    found = compare(earlier, later)
     if page is not None:
-        _write(compare_html(earlier, later, differences), page)
-    sys.exit(_show_differences(Console(highlight=False), differences))
+        _write(compare_html(earlier, later, found), page)
+    _show_differences(Console(highlight=False), found)
+    sys.exit(int(any(difference.is_regression for difference in found)))
 
 
 @cli.command("bisect", context_settings={"ignore_unknown_options": True})
@@ -208,32 +209,25 @@ def _write(text: str, output: Path | None) -> None:
         raise UsageError(f"output: cannot write {output}: {error.strerror}") from None
 
 
-def _judged(console: Console, result: RunResult, baseline: str | None) -> int:
+def _told(console: Console, result: RunResult, earlier: RunResult | None) -> int:
     """The exit code of a run; in a GitHub workflow its findings, or what is new or worse, are put on their lines."""
-    earlier = load_run(Path(baseline)) if baseline is not None else None
-    differences = compare(earlier, result) if earlier is not None else ()
-    if earlier is not None:
-        worse = tuple(d.finding for d in differences if d.is_regression)
-        state = "clean" if result.state == "leaking" and not worse else result.state
-        result = replace(result, findings=worse, state=state)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         click.echo(FORMATS["github"](result), nl=False)
         summary = os.environ.get("GITHUB_STEP_SUMMARY")
         if summary:
             with Path(summary).open("a", encoding="utf-8") as file:
                 file.write(FORMATS["markdown"](result))
-    if earlier is None:
-        return result.exit_code
-    return _show_differences(console, differences) or (3 if result.exit_code == 3 else 0)
+    if earlier is not None:
+        _show_differences(console, differences(earlier.leaks, result.leaks))
+    return result.exit_code
 
 
-def _show_differences(console: Console, differences: Sequence[Difference]) -> int:
-    for difference in differences:
+def _show_differences(console: Console, found: Sequence[Difference]) -> None:
+    for difference in found:
         style = "red" if difference.is_regression else "green" if difference.kind in ("better", "gone") else ""
         console.print(printable(str(difference), most=400), style=style, markup=False, soft_wrap=True)
-    if not differences:
+    if not found:
         console.print("no leak in either")
-    return int(any(difference.is_regression for difference in differences))
 
 
 @cli.command("watch")
@@ -284,8 +278,8 @@ def scenarios_command() -> None:
 
 def _demo(console: Console, given: dict[str, Any], platform: demo.Platform) -> int:
     """The leaky server, then the fixed one. 0 when the first leaks and the second is clean."""
-    leaky = _run(console, SoakSettings(**demo.given(demo.LEAKS, given, platform)), "the server with its leaks")
-    fixed = _run(console, SoakSettings(**demo.given("none", given, platform)), "the same server, fixed")
+    leaky = _run(console, SoakSettings(**demo.given(demo.LEAKS, given, platform)), title="the server with its leaks")
+    fixed = _run(console, SoakSettings(**demo.given("none", given, platform)), title="the same server, fixed")
     as_it_should = leaky.state == "leaking" and fixed.state == "clean"
     console.print(
         f"  With its leaks the server is {leaky.state} ({len(leaky.findings)} found); fixed, it is {fixed.state}.\n"
@@ -296,18 +290,20 @@ def _demo(console: Console, given: dict[str, Any], platform: demo.Platform) -> i
     return 0 if as_it_should else 1
 
 
-def _run(console: Console, settings: SoakSettings, title: str = "") -> RunResult:
+def _run(console: Console, settings: SoakSettings, earlier: RunResult | None = None, *, title: str = "") -> RunResult:
+    """Soak, and show the result; `earlier` is the baseline."""
     with terminal.Live(console, title or settings.name or "soak") as live:
-        result = asyncio.run(_until_terminated(settings, live))
+        result = asyncio.run(_until_terminated(settings, live, earlier))
     page = Path(result.directory) / "report.html"
-    _write(html(result), page)
-    terminal.show(console, result, report=str(page))
+    with traceback_in(page.parent):
+        _write(html(result), page)
+        terminal.show(console, result, report=str(page))
     return result
 
 
-async def _until_terminated(settings: SoakSettings, live: terminal.Live) -> RunResult:
+async def _until_terminated(settings: SoakSettings, live: terminal.Live, earlier: RunResult | None) -> RunResult:
     """The run; SIGTERM ends it as Ctrl-C does, with nothing left running."""
-    task = asyncio.ensure_future(soak(settings, live))
+    task = asyncio.ensure_future(soak(settings, live, baseline=earlier))
     loop = asyncio.get_running_loop()
     with contextlib.suppress(NotImplementedError):
         loop.add_signal_handler(signal.SIGTERM, task.cancel)
@@ -315,16 +311,25 @@ async def _until_terminated(settings: SoakSettings, live: terminal.Live) -> RunR
 
 
 def main() -> None:
-    """The console script."""
+    """Do what the command line says, and exit. Raises KeyboardInterrupt when it was interrupted."""
     try:
-        cli.main(standalone_mode=False)
+        with traceback_in():
+            _obey()
     except LeaklineError as error:
         _fail(str(error), error.exit_code)
+    except asyncio.CancelledError:  # by SIGTERM
+        raise KeyboardInterrupt from None
+
+
+def _obey() -> None:
+    """Do what the command line says; click's own errors and its word for Ctrl-C are told as ours."""
+    try:
+        cli.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except (KeyboardInterrupt, asyncio.CancelledError, click.Abort):
-        _fail("interrupted; all that was started has been stopped", INTERRUPTED)
+    except click.Abort:
+        raise KeyboardInterrupt from None
 
 
 def _fail(message: str, code: int) -> None:

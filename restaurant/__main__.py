@@ -1,4 +1,4 @@
-"""Run the server: `python -m restaurant --port 5050`."""
+"""Run the server: `python -m leakline.restaurant --port 5050`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from leakline.restaurant.settings import Settings
 
 def main() -> None:
     """Read the settings and serve until stopped."""
-    parser = argparse.ArgumentParser(prog="python -m restaurant", description="The Grill: a voice-ordering server.")
+    parser = argparse.ArgumentParser(
+        prog="python -m leakline.restaurant", description="The Grill: a voice-ordering server."
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=5050)
     parser.add_argument("--loop", choices=["auto", "asyncio", "uvloop"], default="auto")

@@ -21,6 +21,12 @@ class RunError(LeaklineError):
     exit_code = 3
 
 
+class InternalError(LeaklineError):
+    """leakline itself failed, which says nothing about the server: a mistake of its makers, for them to hear of."""
+
+    exit_code = 4
+
+
 class ServerEndedError(RunError):
     """The server under test has ended by itself; `how` says how, in words: `exited with status 3`."""
 

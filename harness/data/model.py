@@ -218,6 +218,9 @@ class CallStats:
     as_scripted: int = 0
     failures: Mapping[str, int] = field(default_factory=dict)
     """{reason: number of calls}."""
+    made_again: int = 0
+    """Of the calls that failed: those of batches that failed whole, at a pace that was too fast for the server, and
+    were made again more slowly."""
 
     @property
     def failed(self) -> int:
@@ -268,6 +271,8 @@ class RunResult:
     unmeasured: Mapping[Resource, str] = field(default_factory=dict)
     """{resource: why it could not be measured}."""
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    """What was not seen of the server and should have been: with one, nothing is called clean."""
     directory: str = ""
     """The run's folder: the journal and the SUT's output."""
     allocations: tuple[Allocation, ...] = ()
@@ -292,6 +297,11 @@ class RunResult:
         lines += [f"note     {note}" for note in self.notes]
         lines += [f"calls    {number} failed: {reason}" for reason, number in self.calls.failures.items()]
         return _text([*lines, f"run      {self.directory}"])
+
+    @property
+    def leaks(self) -> tuple[Finding, ...]:
+        """All that leaks, permitted or not."""
+        return (*self.findings, *(finding for finding, _ in self.allowed))
 
     @property
     def exit_code(self) -> int:

@@ -56,6 +56,8 @@ class Calls:
         self._fastest = speed
         self._slowdown = 1.0
         self.made = 0
+        self.made_again = 0
+        """Calls of batches that failed whole, and were made again: they are among those made, and those failed."""
         self.failures: Counter[str] = Counter()
         self.problems: Counter[str] = Counter()
         """What Twilio would have refused of what the server sent."""
@@ -80,7 +82,7 @@ class Calls:
     @property
     def stats(self) -> CallStats:
         """How they went so far."""
-        return CallStats(self.made, self.made - self.failures.total(), dict(self.failures))
+        return CallStats(self.made, self.made - self.failures.total(), dict(self.failures), self.made_again)
 
     async def batches(self, cycles: int, at_a_time: int) -> AsyncIterator[None]:
         """Make `cycles` calls, `at_a_time` of them together; yields after each such batch.
@@ -135,10 +137,11 @@ class Calls:
 
         Raises ServerEndedError when the server ended, RunError when none went then either and without a fault.
         """
-        failed_before, made_before = self.failures.copy(), self.made
+        made_before = self.made
         for slowly in (False, True):
+            failed_before = self.failures.copy()
             if slowly:
-                self.failures, self.made = failed_before.copy(), made_before
+                self.made_again += size
                 self.pace.speed = min(self.pace.speed, 1.0)
             cut_off = (
                 [] if self._scenario.restart_after_s is None else [self._cut_off(self._scenario.restart_after_s)]

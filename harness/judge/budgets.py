@@ -1,18 +1,19 @@
-"""What a project allows: budgets of growth by resource and scenario, and known leaks with a reason and an end."""
+"""What a project permits: budgets by resource and scenario, known leaks with a reason and an end, a baseline.
+
+Read and checked here; `outcome.py` applies it.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import date
-from fnmatch import fnmatchcase
 from typing import Any
 
 from leakline.harness.data.errors import UsageError
-from leakline.harness.data.model import Finding, Level, RunResult
+from leakline.harness.data.model import Finding
 from leakline.harness.data.resources import BYTES, RESOURCES
-from leakline.harness.data.words import amount
 
 _SIZES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "kB": 1000, "MB": 1000**2}
 _AMOUNT = re.compile(r"\s*(?P<number>\d+(\.\d+)?)\s*(?P<unit>B|KiB|MiB|GiB|kB|MB)?\s*(/\s*call)?\s*")
@@ -31,11 +32,14 @@ class Allowed:
 
 @dataclass(frozen=True)
 class Policy:
-    """What is allowed."""
+    """What is permitted; an empty one permits nothing."""
 
-    budgets: Mapping[str, Mapping[str, float]]
+    budgets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """{scenario, or "" for any: {resource: growth a call}}."""
     allowed: tuple[Allowed, ...] = ()
+    """The list of known leaks."""
+    baseline: tuple[Finding, ...] | None = None
+    """The findings of an earlier run: what is neither new nor worse is permitted. None where there is no baseline."""
 
     def limit(self, scenario: str, resource: str) -> float | None:
         """The budget of a resource, if it has one."""
@@ -84,39 +88,3 @@ def _allowed(number: int, entry: Any) -> Allowed:
     if expires is not None and not isinstance(expires, date):
         raise UsageError(f"allow[{number}].expires: expected a date such as 2027-01-31, found {expires!r}")
     return Allowed(entry["site"], str(entry["reason"]), expires, str(entry.get("resource", "*")))
-
-
-def apply(result: RunResult, policy: Policy, today: date) -> RunResult:
-    """The result with what is allowed taken out of its findings; it is leaking for what is left."""
-    left, allowed, notes = [], [], list(result.notes)
-    for finding in result.findings:
-        why = _reason(finding, result.scenario, policy, today, notes)
-        if why:
-            allowed.append((finding, why))
-        else:
-            left.append(finding)
-    state = result.state
-    if result.findings and not left:
-        unsure = any(growth.state == "inconclusive" for growth in result.growths)
-        state = "inconclusive" if unsure else "clean"
-    return replace(result, findings=tuple(left), allowed=tuple(allowed), notes=tuple(notes), state=state)
-
-
-def _reason(finding: Finding, scenario: str, policy: Policy, today: date, notes: list[str]) -> str:
-    limit = policy.limit(scenario, finding.resource)
-    if limit is not None and not isinstance(finding.growth, Level) and 0 < finding.per_cycle <= limit:
-        return f"within its budget of {amount(finding.resource, limit)} a call"
-    for known in policy.allowed:
-        if not fnmatchcase(finding.resource, known.resource) or not _matches(finding, known.site):
-            continue
-        if known.expires is not None and today > known.expires:
-            notes.append(f"{finding.resource} at {finding.site}: was allowed until {known.expires} ({known.reason})")
-            continue
-        until = f" until {known.expires}" if known.expires is not None else ""
-        return f"allowed{until}: {known.reason}"
-    return ""
-
-
-def _matches(finding: Finding, pattern: str) -> bool:
-    shown = [str(site) for site in finding.sites] or [finding.detail]
-    return any(fnmatchcase(text, pattern) or fnmatchcase(text.partition("  ")[2], pattern) for text in shown)

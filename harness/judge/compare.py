@@ -46,22 +46,30 @@ class Difference:
 
 
 def compare(before: RunResult, after: RunResult) -> tuple[Difference, ...]:
-    """The differences, regressions first. A leak is the same one when it is of one resource and from one function, or
-    from a line of the same text: code that moves does not make a new one. With another resource it is worse."""
-    left = list(before.findings)
-    differences = []
-    for finding in after.findings:
+    """The differences of two runs, regressions first; what was permitted in the earlier one was there."""
+    return differences(before.leaks, after.findings)
+
+
+def differences(before: Sequence[Finding], after: Sequence[Finding]) -> tuple[Difference, ...]:
+    """The differences of two runs' findings, regressions first.
+
+    A leak is the same one when it is of one resource and from one function, or from a line of the same text: code
+    that moves does not make a new one. With another resource it is worse.
+    """
+    left = list(before)
+    found = []
+    for finding in after:
         old = _match(finding, left)
         if old is None:
-            differences.append(Difference("new", finding, None, finding.per_cycle))
+            found.append(Difference("new", finding, None, finding.per_cycle))
             continue
         left.remove(old)
         added = _added(old, finding)
         kind = "worse" if added else _change(old, finding)
-        differences.append(Difference(kind, _new_lines_first(old, finding), old.per_cycle, finding.per_cycle, added))
-    differences += [Difference("gone", finding, finding.per_cycle, None) for finding in left]
+        found.append(Difference(kind, _new_lines_first(old, finding), old.per_cycle, finding.per_cycle, added))
+    found += [Difference("gone", finding, finding.per_cycle, None) for finding in left]
     order: Sequence[Kind] = ("new", "worse", "same", "better", "gone")
-    return tuple(sorted(differences, key=lambda d: order.index(d.kind)))
+    return tuple(sorted(found, key=lambda d: order.index(d.kind)))
 
 
 def _match(finding: Finding, among: Sequence[Finding]) -> Finding | None:

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
@@ -75,6 +76,9 @@ _MAD = 1 / NormalDist().inv_cdf(0.75)
 
 SURE = 8.0
 """Growth in all from which a counter on a line is a leak at the first look."""
+
+_LONGER = (2, 3, 4, 6, 8, 12, 16)
+"""How many times longer a run could be that would tell what this one could not."""
 
 FLOOR = 0.05
 """Growth per call below which a count is still."""
@@ -134,8 +138,29 @@ def judge(
         if all(resource in s.values for s in samples):
             values = np.array([s.values[resource] for s in samples], dtype=np.float64)
             floor = floors.get(resource, FLOOR)
-            growths.append(growth(resource, cycles, values, floor, look=look, more_to_come=more_to_come))
+            found = growth(resource, cycles, values, floor, look=look, more_to_come=more_to_come)
+            if found.state == "inconclusive" and not more_to_come:
+                enough = calls_to_tell(resource, cycles, values, floor)
+                found = replace(found, note=f"{found.note}; some {enough:,} calls would tell") if enough else found
+            growths.append(found)
     return tuple(growths)
+
+
+def calls_to_tell(resource: Resource, cycles: Floats, values: Floats, floor: float) -> int | None:
+    """After how many calls the growth could be told, if it went on as it was: None where a longer run would not do.
+
+    The same samples of as many times longer a run: what grows goes on to grow, and what the samples were off it stays
+    as it was, so that it weighs less.
+    """
+    if len(values) < MIN_SAMPLES:
+        return None
+    calls = cycles - cycles[0]
+    slope, _, _ = theil_sen(calls, values)
+    for times in _LONGER:
+        longer = values + (times - 1) * max(0.0, slope) * calls
+        if growth(resource, times * calls, longer, floor).state != "inconclusive":
+            return int(times * calls[-1])
+    return None
 
 
 def growth(
@@ -168,7 +193,7 @@ def growth(
             return result("clean")
         if more_to_come:
             return result("inconclusive", "its noise could hide a leak, and more calls are needed to tell")
-        return result("clean", f"too noisy to see a leak of less than {amount(resource, high)} a call")
+        return result("inconclusive", f"too noisy to see a leak of less than {amount(resource, high)} a call")
     # A cache that has filled, or a swing that has turned, is flat at the end, however steep the whole is.
     late_slope, _, late_high = theil_sen(cycles[number // 2 :], values[number // 2 :])
     if _goes_on(cycles, values, slope, late_slope, floor, is_last=look == LAST_LOOK):
@@ -184,7 +209,7 @@ def growth(
         return result("inconclusive", "its growth may have stopped, and more calls are needed to tell")
     if late_slope <= floor or late_high <= slope / 2:
         return result("clean", "grew at first, then stopped: warm-up")
-    return result("inconclusive", "its growth fades; more calls would tell if it stops")
+    return result("inconclusive", "its growth fades, and it is not sure that it stops")
 
 
 def _goes_on(cycles: Floats, values: Floats, slope: float, late_slope: float, floor: float, *, is_last: bool) -> bool:

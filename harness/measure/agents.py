@@ -84,7 +84,9 @@ class Agents:
 
     def __init__(self) -> None:
         self.problems: list[str] = []
-        """What went wrong, for the report."""
+        """What went wrong with what an agent tells of lines, for the report: no counter is missing for it."""
+        self.detached: list[str] = []
+        """Agents that failed, and count no more in their processes: how each did."""
         self.started_anew: set[int] = set()
         """Processes that since `begin` became another program, or the same from its start, in place."""
         self.lost: set[int] = set()
@@ -286,7 +288,8 @@ class Agents:
                     pass
                 case AgentError():
                     self._forget(line)
-                    self.problems.append(f"the agent in process {line.pid} stepped aside at '{command}': {answer}")
+                    how = f"failed at '{command}' and was detached: {answer}"
+                    self.detached.append(f"the agent in process {line.pid} {how}")
                 case _:
                     raise answer
         return answers

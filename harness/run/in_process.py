@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +20,9 @@ from leakline.harness.attribute import findings, unexplained
 from leakline.harness.data.errors import UsageError
 from leakline.harness.data.model import CallStats, Growth, Resource, RunResult, Sample
 from leakline.harness.data.survey import Survey
+from leakline.harness.judge.budgets import Policy
 from leakline.harness.judge.growth import MIN_SAMPLES, judge
+from leakline.harness.judge.outcome import Evidence, decide
 from leakline.harness.measure.agents import survey_of
 
 _BATCHES = 12
@@ -33,8 +36,9 @@ class NoGrowth:
     """Measures what a loop's body leaves behind.
 
     `async with no_growth(cycles=200) as each: async for _ in each: await work()`. Leaving the block raises
-    AssertionError with the findings when something grows with the number of cycles; `result` holds them. The body
-    runs some more times than `cycles`: to warm up, and to find the lines.
+    AssertionError with the findings when something grows with the number of cycles; and when that cannot be told,
+    then with how many cycles would tell. `result` holds all of it. The body runs some more times than `cycles`: to
+    warm up, and to find the lines.
 
     Raises UsageError for a number of cycles that is too small to judge.
     """
@@ -72,6 +76,8 @@ class NoGrowth:
             raise AssertionError("no_growth: its loop was never run to the end")
         if self.result.state == "leaking":
             raise AssertionError(f"growth with each cycle\n{self.result.in_full()}")
+        if self.result.state == "inconclusive":
+            raise AssertionError(f"it cannot be told whether something grows\n{self.result.in_full()}")
 
     async def __aiter__(self) -> AsyncIterator[int]:
         self._commands.begin()
@@ -120,15 +126,16 @@ class NoGrowth:
 
     def _finish(self, survey: Survey | None, deep: Survey | None) -> None:
         found = findings.build(self._growths, survey, Path.cwd(), deep) if survey is not None else ()
-        unsure = any(growth.state == "inconclusive" for growth in self._growths)
+        calls = CallStats(self._done, self._done)
+        outcome = decide(Evidence(self._growths, calls, found), Policy(), datetime.now().astimezone().date())
         self.result = RunResult(
             sut="in process",
             scenario="a coroutine",
-            state="leaking" if found else "inconclusive" if unsure else "clean",
-            calls=CallStats(self._done, self._done),
+            state=outcome.state,
+            calls=calls,
             seconds=time.monotonic() - self._began,
             growths=self._growths,
-            findings=found,
+            findings=outcome.findings,
             samples=self._samples,
         )
 

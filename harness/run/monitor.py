@@ -160,7 +160,7 @@ class Watch:
             notes.append(str(error))
         if self._agents.present:
             values |= await self._agents.sample()
-            notes += self._agents.problems
+            notes += [*self._agents.problems, *self._agents.detached]
         values |= process.read(self._sut)[0]
         changes = self._alerts.observe(self._reading(values))
         for resource, value in values.items():

@@ -10,17 +10,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from leakline.harness.data.model import MEMORY, Finding, Growth, Level, Resource, RunResult, Sample, State
+from leakline.harness.data.model import MEMORY, Finding, Growth, Level, Resource, RunResult, Sample
 from leakline.harness.data.words import few
 from leakline.harness.drive.governor import govern, idle
-from leakline.harness.judge.growth import FIRST_LOOK, LAST_LOOK, MIN_SAMPLES, SECOND_LOOK, floors_for, judge
+from leakline.harness.judge.growth import FIRST_LOOK, FLOOR, LAST_LOOK, MIN_SAMPLES, SECOND_LOOK, floors_for, judge
 from leakline.harness.judge.processes import by_process, ended, told, with_children, without_children
 from leakline.harness.measure.descriptors import grown
 from leakline.harness.run.attribution import Lines
 from leakline.harness.run.level_checks import Checks
 from leakline.harness.run.observer import Observer, Silent
 from leakline.harness.run.settings import SoakSettings
-from leakline.harness.run.stage import Stage, on_stage
+from leakline.harness.run.stage import Measured, Stage, on_stage
 from leakline.scenarios.scenario import Scenario
 
 _SETTLE_POLL_S = 0.25
@@ -34,18 +34,24 @@ _FELL = 0.05
 """Part of what memory has grown by that is no noise when it goes."""
 _CAME_BACK = 0.2
 _STAYED = 0.6
-_MOST_FAILED = 0.1
 
 
 async def soak(
-    settings: SoakSettings, observer: Observer | None = None, *, scenario: Scenario | None = None
+    settings: SoakSettings,
+    observer: Observer | None = None,
+    *,
+    scenario: Scenario | None = None,
+    baseline: RunResult | None = None,
 ) -> RunResult:
     """Soak one server and say what leaks; `scenario` is played instead of the one that the settings name.
 
-    Raises UsageError for settings that cannot work, RunError when the run cannot be carried through; either way
-    nothing that was started is left running, and the journal holds what was seen.
+    What leaked in the run `baseline`, and leaks no more than it did there, is permitted.
+
+    Raises UsageError for settings that cannot work, RunError when the run cannot be carried through, InternalError
+    when leakline itself fails; each time nothing that was started is left running, and the journal holds what was
+    seen.
     """
-    async with on_stage(settings, observer or Silent(), scenario=scenario) as stage:
+    async with on_stage(settings, observer or Silent(), scenario=scenario, baseline=baseline) as stage:
         return await stage.finish(await _Run(stage).carry_out())
 
 
@@ -55,8 +61,6 @@ class _Run:
     def __init__(self, stage: Stage) -> None:
         self._settings = stage.settings
         self._scenario = stage.scenario
-        self._name = stage.name
-        self._directory = stage.directory
         self._sut = stage.sut
         self._agents = stage.agents
         self._journal = stage.journal
@@ -76,7 +80,7 @@ class _Run:
         self._first_kinds: Counter[str] = Counter()
         self._began = time.monotonic()
 
-    async def carry_out(self) -> RunResult:
+    async def carry_out(self) -> Measured:
         await self._stage.until_ready()
         governor = asyncio.create_task(govern(self._calls.pace, self._sut, most=lambda: self._calls.top_speed))
         try:
@@ -84,7 +88,7 @@ class _Run:
         finally:
             governor.cancel()
 
-    async def _soak(self) -> RunResult:
+    async def _soak(self) -> Measured:
         settings = self._settings
         self._observer.phase("warm-up")
         await self._stage.make(settings.warmup, self._at_a_time)
@@ -164,7 +168,12 @@ class _Run:
 
     async def _settle(self, growths: Sequence[Growth]) -> tuple[Growth, ...]:
         """Give what grew, or may have, time to go away by itself: what does is bounded by time, and no leak."""
-        suspects = {g.resource: g for g in growths if g.state != "clean" and g.samples >= MIN_SAMPLES}
+        floors = self._floors()
+        suspects = {
+            g.resource: g
+            for g in growths
+            if g.state != "clean" and g.samples >= MIN_SAMPLES and g.per_cycle > floors.get(g.resource, FLOOR)
+        }
         if not suspects or not self._settings.settle:
             return tuple(growths)
         self._observer.phase("waiting if it goes away by itself")
@@ -245,42 +254,34 @@ class _Run:
             f"process {pid} closed what its agent talks by, and is not seen into from then on: after {cycles} calls"
         )
 
-    def _result(self, growths: Sequence[Growth], levels: Sequence[Level], found: tuple[Finding, ...]) -> RunResult:
+    def _result(self, growths: Sequence[Growth], levels: Sequence[Level], found: tuple[Finding, ...]) -> Measured:
         calls = self._calls.stats
-        notes = [*self._stage.notes, *few(self._agents.problems)]
-        notes += few(
+        notes = few(
             f"a message that Twilio would refuse: {text} ({n} calls)"
             for text, n in self._calls.problems.most_common()
         )
-        notes += few(self._loss(pid, cycles) for pid, cycles in self._ended.items())
         notes += [f"the fault {rule} never struck" for rule, times in self._faults.struck if not times]
+        if calls.made_again:
+            notes.append(
+                f"{calls.made_again} calls failed, a whole batch at a time, and were made again at the pace of real "
+                "calls; the server took both"
+            )
         if self._sut.restarts:
             notes.append(
                 f"the server was stopped in the middle of its calls, and started again, {self._sut.restarts} times"
             )
-        state: State = "clean"
-        if found:
-            state = "leaking"
-        elif self._ended or any(g.state == "inconclusive" for g in growths):
-            state = "inconclusive"
-        elif calls.failed > _MOST_FAILED * calls.made and not self._faults.has_struck:
-            state = "inconclusive"
-            notes.append("too many calls did not go as scripted for a clean verdict")
-        return RunResult(
-            sut=self._name,
-            scenario=self._scenario.name,
-            state=state,
+        return Measured(
             calls=calls,
             seconds=round(time.monotonic() - self._began, 3),
+            samples=told(self._samples),
             growths=tuple(growths),
             findings=found,
-            samples=told(self._samples),
             levels=tuple(levels),
-            unmeasured=self._stage.unmeasured(growths) | self._checks.unmeasured,
+            unmeasured=self._checks.unmeasured,
             notes=tuple(notes),
-            directory=str(self._directory),
+            doubts=tuple(few(self._loss(pid, cycles) for pid, cycles in self._ended.items())),
             allocations=self._lines.allocations,
-            beside=self._lines.beside,
+            artifacts=self._lines.beside,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -15,10 +15,12 @@ from leakline.fakes.ledger import Ledger, unix_seconds
 from leakline.fakes.openai import OpenAIServer
 from leakline.fakes.twilio import Pace, TwilioRest
 from leakline.harness.data.errors import RunError, ServerEndedError, UsageError
-from leakline.harness.data.model import Growth, Resource, RunResult
+from leakline.harness.data.model import Allocation, CallStats, Finding, Growth, Level, Resource, RunResult, Sample
+from leakline.harness.data.words import few
 from leakline.harness.drive.batches import Calls
 from leakline.harness.drive.telephone import API_KEY, Telephone, model_environment, on_line
-from leakline.harness.judge import budgets
+from leakline.harness.judge.budgets import Policy
+from leakline.harness.judge.outcome import Evidence, decide
 from leakline.harness.measure import process
 from leakline.harness.measure.agents import COUNTED, Agents
 from leakline.harness.measure.counters import LIMIT_S, LONG_LIMIT_S, Counters
@@ -28,6 +30,7 @@ from leakline.harness.measure.gauges import parse as parse_gauges
 from leakline.harness.measure.inject import bring_agent
 from leakline.harness.run import record
 from leakline.harness.run.journal import Journal, new_run_directory
+from leakline.harness.run.mishap import traceback_in
 from leakline.harness.run.observer import Observer
 from leakline.harness.run.settings import SoakSettings
 from leakline.harness.server.attached import Attached
@@ -36,6 +39,30 @@ from leakline.harness.server.ports import free_port, is_listening
 from leakline.harness.server.process import STOP_S, Sut, parse_command
 from leakline.harness.server.reaper import Reaper
 from leakline.scenarios.scenario import Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a soak or a load run has found out of its server: all that the outcome and the reports are made of."""
+
+    calls: CallStats
+    seconds: float
+    """How long the run took."""
+    samples: tuple[Sample, ...]
+    growths: tuple[Growth, ...]
+    findings: tuple[Finding, ...]
+    """Of what leaks, permitted or not."""
+    levels: tuple[Level, ...] = ()
+    unmeasured: Mapping[Resource, str] = field(default_factory=dict)
+    """{resource: why it could not be measured}, of what no agent counts."""
+    notes: tuple[str, ...] = ()
+    """What a person should know beside."""
+    doubts: tuple[str, ...] = ()
+    """What was not seen of the server and should have been, but for agents that failed."""
+    allocations: tuple[Allocation, ...] = ()
+    """Memory that stays, by the stack that allocated it."""
+    artifacts: tuple[str, ...] = ()
+    """Files that were written into the run's folder beside the report."""
 
 
 @dataclass
@@ -56,6 +83,8 @@ class Stage:
     faults: FaultPlan
     calls: Calls
     counters: Counters
+    policy: Policy
+    """What the run's outcome may leave out."""
     circumstances: dict[str, Any]
     """Of the run: versions, machine, command."""
     began: float
@@ -77,28 +106,54 @@ class Stage:
         if cycles:
             await self.counters.quiet(LONG_LIMIT_S if self.calls.is_patient else LIMIT_S)
 
-    def unmeasured(self, growths: Sequence[Growth]) -> dict[Resource, str]:
+    def _unmeasured(self, growths: Sequence[Growth]) -> dict[Resource, str]:
         """{resource: why it was not measured}, of what an agent counts."""
         why = "no agent in the server"
         if self.agents.present:
             why = process.NOT_TOLD
-        if self.agents.problems:
-            why = "its agent stepped aside"
+        if self.agents.detached:
+            why = "its agent failed and was detached"
         if self.scenario.restart_after_s is not None:
             why = "of what outlives the server alone"
         counted = self.agents.counted or COUNTED["Python"]
         return {name: why for name in counted if all(growth.resource != name for growth in growths)}
 
-    async def finish(self, result: RunResult) -> RunResult:
-        """The result with budgets applied, what the fakes saw, and how the server ended; it is written too."""
-        result = budgets.apply(result, self.settings.policy(), datetime.now().astimezone().date())
-        result = replace(
-            result,
-            about=self.circumstances,
-            seen=record.seen(self.ledger, self.began),
-            faults={str(rule): times for rule, times in self.faults.struck},
+    async def finish(self, measured: Measured) -> RunResult:
+        """Stop the server, and say what all that was measured comes to; the journal gets it too."""
+        today = datetime.now().astimezone().date()
+        doubts = (*measured.doubts, *few(self.agents.detached))
+        evidence = Evidence(
+            measured.growths,
+            measured.calls,
+            measured.findings,
+            measured.levels,
+            doubts,
+            self.faults.has_struck,
+            self.scenario.name,
         )
-        result = replace(result, notes=(*result.notes, *await self._stop()))
+        outcome = decide(evidence, self.policy, today)
+        seen = record.seen(self.ledger, self.began)
+        result = RunResult(
+            sut=self.name,
+            scenario=self.scenario.name,
+            state=outcome.state,
+            calls=measured.calls,
+            seconds=measured.seconds,
+            growths=measured.growths,
+            findings=outcome.findings,
+            samples=measured.samples,
+            levels=measured.levels,
+            allowed=outcome.allowed,
+            unmeasured={**self._unmeasured(measured.growths), **measured.unmeasured},
+            notes=(*self.notes, *few(self.agents.problems), *measured.notes, *outcome.notes, *await self._stop()),
+            doubts=doubts,
+            directory=str(self.directory),
+            allocations=measured.allocations,
+            beside=measured.artifacts,
+            seen=seen,
+            faults={str(rule): times for rule, times in self.faults.struck},
+            about=self.circumstances,
+        )
         self.journal.write("result", **result.to_json())
         return result
 
@@ -113,11 +168,16 @@ class Stage:
 
 @asynccontextmanager
 async def on_stage(
-    settings: SoakSettings, observer: Observer, *, scenario: Scenario | None = None
+    settings: SoakSettings,
+    observer: Observer,
+    *,
+    scenario: Scenario | None = None,
+    baseline: RunResult | None = None,
 ) -> AsyncIterator[Stage]:
     """Start all parts for the length of a `with`; `scenario` is played instead of the one that the settings name.
 
-    Raises UsageError for settings that cannot work.
+    What leaked in the run `baseline` as much may leak. Raises UsageError for settings that cannot work, RunError when
+    the server ends, InternalError for what nobody expected, whose traceback is then in the run's folder.
     """
     scenario = scenario or settings.load_scenario()
     if settings.pid and scenario.restart_after_s is not None:
@@ -133,7 +193,9 @@ async def on_stage(
     code = tuple(Path(path).resolve() for path in settings.code)
     ledger = Ledger()
     faults = FaultPlan((*settings.fault_rules(), *scenario.fault_rules))
+    policy = replace(settings.policy(), baseline=baseline.leaks if baseline is not None else None)
     async with AsyncExitStack() as stack:
+        stack.enter_context(traceback_in(directory))
         reaper = stack.enter_context(Reaper())
         journal = stack.enter_context(Journal(directory))
         began, circumstances = unix_seconds(), record.about(given)
@@ -167,6 +229,7 @@ async def on_stage(
             faults,
             calls,
             Counters(sut, agents, ledger, gauges, temp, restarts=scenario.restart_after_s is not None),
+            policy,
             circumstances,
             began,
             restart,

@@ -118,7 +118,9 @@ def _server_of(pid: int) -> psutil.Process:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         for child in psutil.Process(pid).children(recursive=True):
-            if "restaurant" in child.cmdline() and any(c.status == "ESTABLISHED" for c in child.net_connections()):
+            if "leakline.restaurant" in child.cmdline() and any(
+                c.status == "ESTABLISHED" for c in child.net_connections()
+            ):
                 return child
         time.sleep(0.2)
     pytest.fail("no server came up")

@@ -64,7 +64,7 @@ Opens = Callable[..., AbstractAsyncContextManager[Restaurant]]
 def restaurant(tmp_path: Path) -> Opens:
     """Starts a server: `async with restaurant(scenario, faults=[...], RESTAURANT_MAX_CALLS="1") as grill`."""
 
-    python = (sys.executable, "-P", "-m", "restaurant", "--log-level", "info")
+    python = (sys.executable, "-P", "-m", "leakline.restaurant", "--log-level", "info")
     return _opener(tmp_path, python)
 
 

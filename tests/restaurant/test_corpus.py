@@ -33,7 +33,7 @@ CORPUS: dict[str, dict[str, set[str]]] = {
 }
 TWO_FINDINGS = {"duplicate_clients", "unawaited_close"}
 """What opens a connection in one function and keeps memory in another is told as two."""
-KEPT = {"unbounded_carts": ("restaurant.menu.Carts._carts (+1.00 a call)",)}
+KEPT = {"unbounded_carts": ("leakline.restaurant.menu.Carts._carts (+1.00 a call)",)}
 """What keeps the memory, where it is told."""
 LONG = {
     "duplicate_clients",

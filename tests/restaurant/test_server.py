@@ -164,7 +164,7 @@ def test_sigterm_in_mid_call_ends_the_call_and_the_server(restaurant: Any) -> No
 def test_wrong_settings_end_the_server_with_one_line(tmp_path: Path, name: str, value: str, says: str) -> None:
     async def run() -> str:
         environment = {**os.environ, name: value}
-        async with Sut((sys.executable, "-P", "-m", "restaurant"), environment, tmp_path / "log") as sut:
+        async with Sut((sys.executable, "-P", "-m", "leakline.restaurant"), environment, tmp_path / "log") as sut:
             await sut.ended()
             return sut.how_it_ended()
 

@@ -18,19 +18,22 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from leakline.fakes.serving import seldom_collect
+from leakline.harness.attribute import findings
 from leakline.harness.data.errors import LeaklineError, RunError
-from leakline.harness.data.model import CallStats, Resource, RunResult, Sample, State
+from leakline.harness.data.model import CallStats, Resource, RunResult, Sample
 from leakline.harness.data.readings import Reading, Readings
 from leakline.harness.judge.after_load import Load, judge
 from leakline.harness.judge.growth import FLOOR, floors_for
 from leakline.harness.measure.descriptors import grown
 from leakline.harness.run.attribution import Lines
+from leakline.harness.run.mishap import traceback_in
 from leakline.harness.run.observer import Silent
 from leakline.harness.run.settings import SoakSettings, as_tuples
-from leakline.harness.run.stage import Stage, on_stage
+from leakline.harness.run.stage import Measured, Stage, on_stage
 
 _GLANCE_S = 1.0
 _RESTART_EVERY_S = 15.0
@@ -108,28 +111,19 @@ class Host:
         try:
             found = await lines.find(growths, after.values, kinds)
         except RunError as error:
-            found, notes = (), (*notes, f"the lines could not be found: {error}")
-        state: State = "clean"
-        if found:
-            state = "leaking"
-        elif not calls.made or any(growth.state != "clean" for growth in growths):
-            state = "inconclusive"
+            notes = (*notes, f"the lines could not be found: {error}")
+            found = findings.build(growths, None, Path.cwd(), None, kinds)
         during = (r.sample for r in self._readings if r.values.keys() >= after.values.keys())
         return await stage.finish(
-            RunResult(
-                sut=stage.name,
-                scenario=stage.scenario.name,
-                state=state,
+            Measured(
                 calls=calls,
                 seconds=round(time.monotonic() - self._began, 3),
+                samples=(self._before, *during, after),
                 growths=growths,
                 findings=found,
-                samples=(self._before, *during, after),
-                unmeasured=stage.unmeasured(growths),
-                notes=(*stage.notes, *stage.agents.problems, *notes),
-                directory=str(stage.directory),
+                notes=notes,
                 allocations=lines.allocations,
-                beside=lines.beside,
+                artifacts=lines.beside,
             )
         )
 
@@ -226,7 +220,8 @@ def main() -> None:
     """Run until the standard input ends."""
     with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError, BrokenPipeError):
         try:
-            asyncio.run(_serve())
+            with traceback_in():
+                asyncio.run(_serve())
         except LeaklineError as error:
             _say({"error": str(error), "code": error.exit_code})
 

@@ -13,11 +13,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from leakline.harness.data.errors import LeaklineError, RunError, UsageError
+from leakline.harness.data.errors import InternalError, LeaklineError, RunError, UsageError
 from leakline.harness.data.readings import Reading
 from leakline.harness.run.settings import SoakSettings
 
 _STOP_S = 15.0
+_ERRORS: Mapping[object, type[LeaklineError]] = {
+    kind.exit_code: kind for kind in (UsageError, RunError, InternalError)
+}
+"""By the code that the host tells."""
 
 
 class HostProcess:
@@ -87,8 +91,7 @@ class HostProcess:
             if "phase" in told:
                 self._phase(told["phase"])
             elif "error" in told:
-                kind: type[LeaklineError] = UsageError if told.get("code") == UsageError.exit_code else RunError
-                raise kind(told["error"])
+                raise _ERRORS.get(told.get("code"), RunError)(told["error"])
             elif answer in told:
                 return told[answer]
         raise RunError(f"the load's host ended with exit code {self._process.wait(_STOP_S)}")

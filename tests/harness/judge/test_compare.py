@@ -2,13 +2,11 @@ import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from leakline.harness.data.errors import UsageError
 from leakline.harness.data.model import (
     CallStats,
     Companion,
@@ -21,7 +19,6 @@ from leakline.harness.data.model import (
     Site,
 )
 from leakline.harness.judge import budgets
-from leakline.harness.judge.budgets import Policy
 from leakline.harness.judge.compare import compare
 from leakline.harness.run import stored
 
@@ -77,56 +74,6 @@ def test_two_runs_are_compared_leak_by_leak(before: list[Finding], after: list[F
 def test_a_difference_says_where_and_how_much() -> None:
     (difference,) = compare(result(finding()), result(finding(rate=3.0)))
     assert str(difference) == "worse   timers  +1.00 -> +3.00 a call  app.py:7  leak"
-
-
-@pytest.mark.parametrize(
-    ("policy", "left", "why"),
-    [
-        (budgets.parse({}, []), 1, ""),
-        (budgets.parse({"timers": 1}, []), 0, "within its budget of 1.00 a call"),
-        (budgets.parse({"timers": 0.5}, []), 1, ""),
-        (budgets.parse({"timers": 5, "question": {"timers": 0}}, []), 1, ""),
-        (budgets.parse({"question": {"timers": 2}}, []), 0, "within its budget of 2.00 a call"),
-        (budgets.parse({}, [{"site": "app.py:*", "reason": "JIRA-1"}]), 0, "allowed: JIRA-1"),
-        (
-            budgets.parse({}, [{"site": "leak", "reason": "J", "expires": "2027-01-31"}]),
-            0,
-            "allowed until 2027-01-31: J",
-        ),
-        (budgets.parse({}, [{"site": "leak", "reason": "J", "expires": date(2026, 1, 31)}]), 1, ""),
-        (budgets.parse({}, [{"site": "leak", "reason": "J", "resource": "tasks"}]), 1, ""),
-    ],
-)
-def test_what_is_allowed_is_no_finding(policy: Policy, left: int, why: str) -> None:
-    judged = budgets.apply(result(finding()), policy, date(2026, 11, 24))
-    assert len(judged.findings) == left
-    assert judged.state == ("leaking" if left else "clean")
-    assert [reason for _, reason in judged.allowed] == ([why] if why else [])
-
-
-def test_an_allowance_that_has_ended_is_told() -> None:
-    policy = budgets.parse({}, [{"site": "leak", "reason": "JIRA-7", "expires": "2026-01-31"}])
-    judged = budgets.apply(result(finding()), policy, date(2026, 11, 24))
-    assert judged.notes == ("timers at app.py:7  leak: was allowed until 2026-01-31 (JIRA-7)",)
-
-
-@pytest.mark.parametrize(
-    ("given", "problem"),
-    [
-        (({"heap": "lots"}, []), r"budgets\.heap: expected an amount such as '2 KiB/call', found 'lots'"),
-        (({"timers": "2 KiB"}, []), r"budgets\.timers: expected a number"),
-        (({"timers": -1}, []), r"budgets\.timers"),
-        (({"tmiers": 1}, []), r"budgets: expected one of connections, .*, found 'tmiers'"),
-        (({"question": {"x": 1}}, []), r"budgets\.question: expected one of"),
-        ((5, []), "budgets: expected a table"),
-        (({}, "x"), "allow: expected a list"),
-        (({}, [{"site": "x"}]), r"allow\[1\]: expected a table with site and reason"),
-        (({}, [{"site": "x", "reason": "y", "expires": "soon"}]), r"allow\[1\]\.expires: expected a date"),
-    ],
-)
-def test_a_wrong_budget_is_named(given: tuple[Any, Any], problem: str) -> None:
-    with pytest.raises(UsageError, match=problem):
-        budgets.parse(*given)
 
 
 def test_amounts_have_units() -> None:

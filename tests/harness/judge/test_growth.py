@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -8,6 +10,7 @@ from leakline.harness.judge.growth import (
     FLOORS,
     LAST_LOOK,
     MIN_SAMPLES,
+    calls_to_tell,
     growth,
     judge,
     mann_kendall,
@@ -156,8 +159,30 @@ def test_what_noise_could_hide_is_worth_more_calls_and_then_said() -> None:
     values = 1e6 + RNG.uniform(-200_000, 200_000, 13)
     assert growth("heap", CYCLES, values, 64.0, look=FIRST_LOOK, more_to_come=True).state == "inconclusive"
     last = growth("heap", CYCLES, values, 64.0)
-    assert last.state == "clean"
+    assert last.state == "inconclusive"
     assert last.note.startswith("too noisy to see a leak of less than ")
+
+
+def test_what_cannot_be_told_says_how_many_calls_would_tell() -> None:
+    noise = RNG.uniform(-200_000, 200_000, 13)
+    values = {float(at): 1e6 + off for at, off in zip(CYCLES, noise, strict=True)}
+    samples = [Sample(int(at), at, {"heap": value}) for at, value in values.items()]
+    (found,) = judge(samples)
+    enough = calls_to_tell("heap", CYCLES, np.array([*values.values()]), FLOORS["heap"])
+    assert enough is not None
+    assert enough % 96 == 0
+    assert f"some {enough:,} calls would tell" in found.note
+    times = enough / 96
+    longer = [Sample(int(times * s.cycles), s.at_s, s.values) for s in samples]
+    slope = max(0.0, theil_sen(CYCLES, np.array([*values.values()]))[0])
+    longer = [replace(s, values={"heap": s.values["heap"] + (1 - 1 / times) * slope * s.cycles}) for s in longer]
+    assert judge(longer)[0].state != "inconclusive"
+
+
+def test_where_no_longer_run_would_tell_no_number_is_given() -> None:
+    assert calls_to_tell("heap", CYCLES, 1e6 + RNG.uniform(-2e9, 2e9, 13), FLOORS["heap"]) is None
+    (found,) = judge([Sample(8 * n, float(n), {"heap": float(n)}) for n in range(MIN_SAMPLES - 1)])
+    assert "would tell" not in found.note
 
 
 def test_a_small_step_is_no_leak_at_the_first_look() -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,19 @@ def test_a_loop_that_is_left_early_is_no_verdict() -> None:
 def test_too_few_cycles_are_refused() -> None:
     with pytest.raises(UsageError, match="no_growth: expected at least 8 cycles"):
         no_growth(cycles=3)
+
+
+def test_what_cannot_be_told_fails_and_says_how_many_cycles_would_tell() -> None:
+    # 0.6 timers a cycle, unevenly: many at first.
+    sets = iter([0, 0, 1, 1, 1, 1, 1, 0, 1, 1, 1, 0, 1, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0])
+    warm_up = 4
+
+    async def run() -> None:
+        async with no_growth(cycles=24, warmup=warm_up) as each:
+            async for number in each:
+                if number >= warm_up and next(sets, 0):
+                    await leaks_a_timer()
+
+    with pytest.raises(AssertionError, match="cannot be told") as failure:
+        asyncio.run(run())
+    assert re.search(r"timers .*; some \d+ calls would tell", str(failure.value))

@@ -73,7 +73,7 @@ def test_an_agent_is_brought_into_a_node_server(restaurant_node: Path, tmp_path:
 @pytest.mark.skipif(sys.version_info < (3, 14), reason="CPython lets an agent in from 3.14 on")
 def test_an_agent_is_brought_into_a_python_server(tmp_path: Path) -> None:
     port = free_port()
-    with running(sys.executable, "-P", "-m", "restaurant", port=port) as (process, model_port):
+    with running(sys.executable, "-P", "-m", "leakline.restaurant", port=port) as (process, model_port):
         result = asyncio.run(attached(process.pid, port, model_port, tmp_path))
         assert process.poll() is None
     (found,) = (f for f in result.findings if f.resource == "listeners")
@@ -85,7 +85,7 @@ def test_an_agent_is_brought_into_a_python_server(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="here an agent can be brought into Python")
 def test_a_python_server_is_measured_from_outside_and_the_result_says_why(tmp_path: Path) -> None:
     port = free_port()
-    with running(sys.executable, "-P", "-m", "restaurant", port=port) as (process, model_port):
+    with running(sys.executable, "-P", "-m", "leakline.restaurant", port=port) as (process, model_port):
         result = asyncio.run(attached(process.pid, port, model_port, tmp_path))
         assert process.poll() is None
     assert "that needs CPython 3.14 or newer" in result.notes[0]
@@ -96,5 +96,5 @@ def test_a_python_server_is_measured_from_outside_and_the_result_says_why(tmp_pa
 def test_a_process_that_is_not_there_is_refused(tmp_path: Path) -> None:
     port = free_port()
     wrong = pytest.raises(UsageError, match="pid: expected a process that runs, found 999999999")
-    with running(sys.executable, "-P", "-m", "restaurant", port=port) as (_, model_port), wrong:
+    with running(sys.executable, "-P", "-m", "leakline.restaurant", port=port) as (_, model_port), wrong:
         asyncio.run(attached(999_999_999, port, model_port, tmp_path))
