@@ -27,6 +27,7 @@ from leakline.harness.judge.thresholds import Entry, Threshold, broken, parse
 from leakline.harness.run.load.measures import CALL
 from leakline.harness.run.load.server import HostProcess
 from leakline.harness.run.load.shapes import SHAPES
+from leakline.harness.run.mishap import traceback_in
 from leakline.harness.run.settings import SoakSettings, from_files, make, pairs
 from leakline.harness.run.stored import load as load_run
 
@@ -126,13 +127,22 @@ class Director:
             environment.shape_class = Shaped()
             environment.shape_class.runner = environment.runner
         events = environment.events
-        events.test_start.add_listener(lambda **_: self._begin())
-        events.test_stop.add_listener(lambda **_: self._end())
-        events.quitting.add_listener(lambda **_: self._quit())
+        events.test_start.add_listener(lambda **_: self._carefully(self._begin))
+        events.test_stop.add_listener(lambda **_: self._carefully(self._end))
+        events.quitting.add_listener(lambda **_: self._carefully(self._quit))
         if _is_headless(environment):
-            events.quit.add_listener(lambda **_: self._tell())  # below Locust's tables
+            events.quit.add_listener(lambda **_: self._carefully(self._tell))  # below Locust's tables
         self._begin()
         gevent.spawn(self._poll)
+
+    def _carefully(self, work: Callable[[], None]) -> None:
+        """Do a listener's work: Locust would write a traceback of what it raises, and go on as if nothing were."""
+        host = self._host
+        try:
+            with traceback_in(Path(host.directory) if host is not None else None):
+                work()
+        except LeaklineError as error:
+            self._fail(error)
 
     def _begin(self) -> None:
         """Start the host, unless it stands ready."""
@@ -146,15 +156,15 @@ class Director:
     def _poll(self) -> None:
         while True:
             gevent.sleep(_POLL_S)
-            host, runner = self._host, self._environment.runner
-            if host is None or runner is None:
-                continue
-            self._most_users = max(self._most_users, runner.user_count)
-            try:
-                for reading in host.look(self._calls()[0], runner.user_count):
-                    self.readings.add(reading)
-            except LeaklineError as error:
-                self._fail(error)
+            self._carefully(self._look)
+
+    def _look(self) -> None:
+        host, runner = self._host, self._environment.runner
+        if host is None or runner is None:
+            return
+        self._most_users = max(self._most_users, runner.user_count)
+        for reading in host.look(self._calls()[0], runner.user_count):
+            self.readings.add(reading)
 
     def _calls(self) -> tuple[int, int]:
         """(made, failed)."""

@@ -17,6 +17,7 @@ from locust.runners import WorkerRunner
 from leakline.director import Director, add_options
 from leakline.harness.data.errors import LeaklineError, UsageError
 from leakline.harness.run.load.user import CallUser, let_calls_end
+from leakline.harness.run.mishap import traceback_in
 from leakline.harness.run.settings import SoakSettings, scenario_named
 from leakline.reports import load_tab
 from leakline.scenarios import BUILT_IN, Scenario
@@ -52,27 +53,34 @@ def _options(parser: Any, **_: Any) -> None:
 
 @events.init.add_listener
 def _init(environment: Environment, runner: Any, web_ui: Any, **_: Any) -> None:
-    options = environment.parsed_options
-    if options is None:
+    if environment.parsed_options is None:
         return
     try:
-        let_calls_end(environment)
-        if isinstance(runner, WorkerRunner):
-            return
-        if not options.user_classes:
-            environment.user_classes = [ScenarioUser]
-        elif not options.host and len(options.user_classes) > 1:
-            raise UsageError(
-                f"expected one class of users, found {', '.join(options.user_classes)}: the fake model follows one "
-                "script; with --host, fakes of your own are called and there may be several"
-            )
-        if options.host:
-            return
-        chosen = environment.user_classes[0]
-        name = options.scenario if chosen is ScenarioUser else chosen.scenario.name  # type: ignore[attr-defined]
-        director = Director(environment, name, partial(load_tab.show, locusts=options.html_file))
-        if web_ui is not None:
-            load_tab.install(web_ui, director)
+        with traceback_in():
+            _direct(environment, runner, web_ui)
     except LeaklineError as error:
         sys.stderr.write(f"leakline: {error}\n")
         sys.exit(error.exit_code)
+
+
+def _direct(environment: Environment, runner: Any, web_ui: Any) -> None:
+    """Start what a load run has beside Locust, in the process that is no worker. Raises LeaklineError."""
+    options = environment.parsed_options
+    assert options is not None  # noqa: S101  (asked before)
+    let_calls_end(environment)
+    if isinstance(runner, WorkerRunner):
+        return
+    if not options.user_classes:
+        environment.user_classes = [ScenarioUser]
+    elif not options.host and len(options.user_classes) > 1:
+        raise UsageError(
+            f"expected one class of users, found {', '.join(options.user_classes)}: the fake model follows one "
+            "script; with --host, fakes of your own are called and there may be several"
+        )
+    if options.host:
+        return
+    chosen = environment.user_classes[0]
+    name = options.scenario if chosen is ScenarioUser else chosen.scenario.name  # type: ignore[attr-defined]
+    director = Director(environment, name, partial(load_tab.show, locusts=options.html_file))
+    if web_ui is not None:
+        load_tab.install(web_ui, director)

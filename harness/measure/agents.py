@@ -261,9 +261,14 @@ class Agents:
         except (TimeoutError, ValueError, KeyError, TypeError, OSError):
             writer.close()
             return
+        except asyncio.CancelledError:  # the run ends while it says who it is
+            writer.close()
+            raise
         if pid in self._met:
             self.started_anew.add(pid)
         self._met.add(pid)
+        if (before := self._lines.get(pid)) is not None:
+            before.writer.close()
         self._lines[pid] = _Line(pid, language, reader, writer)
 
     async def _ask_all(

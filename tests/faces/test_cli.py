@@ -204,6 +204,50 @@ main()
 """
 
 
+_BROKEN = """
+from leakline.harness.run import soak
+soak.judge = lambda *_, **__: 1 / 0  # a mistake in leakline itself
+from leakline.__main__ import main
+main()
+"""
+
+
+def test_a_mistake_in_leakline_itself_is_exit_code_4_and_one_line_with_the_traceback_in_the_runs_folder(
+    tmp_path: Path,
+) -> None:
+    bridge = Path(__file__).parents[1] / "suts" / "bridge.py"
+    soak = ["soak", "--sut", f"{sys.executable} {bridge} {{port}} none", "--url", "ws://127.0.0.1:{port}/", *SHORT]
+    done = subprocess.run(
+        [sys.executable, "-c", _BROKEN, *soak], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 4, done
+    (told,) = [line for line in done.stderr.splitlines() if line]
+    assert "leakline itself failed (ZeroDivisionError: division by zero); this says nothing about the server" in told
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert str(folder / "internal-error.txt") in told.replace("runs/", f"{tmp_path}/runs/")
+    assert "soak.py" in (folder / "internal-error.txt").read_text()
+    assert "division by zero" in (folder / "journal.jsonl").read_text()
+
+
+def test_so_is_one_outside_of_a_run(tmp_path: Path) -> None:
+    script = "from leakline import cli\ncli.load_run = lambda _: 1 / 0\ncli.main()\n"
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script, "report", "x"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 4, done
+    assert "Traceback" not in done.stderr
+    (file,) = tmp_path.glob("leakline-error-*/internal-error.txt")
+    assert str(file) in done.stderr
+
+
+def test_a_baseline_that_is_not_there_is_told_before_the_first_call(leakline: Leakline, tmp_path: Path) -> None:
+    done = leakline("soak", "--sut", "true", "--url", "ws://127.0.0.1:{port}/", "--baseline", "nope.json")
+    assert done.returncode == 2
+    assert "nope.json: expected a run's folder or a baseline" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_clock_that_is_set_meanwhile_changes_nothing(tmp_path: Path) -> None:
     bridge = Path(__file__).parents[1] / "suts" / "bridge.py"
     soak = [

@@ -63,7 +63,7 @@ def test_timers_and_tasks_are_counted_exactly_and_their_lines_named(served: Serv
                 frame = next(f for f in row.stack if f.kind == "user")
                 assert (row.count, frame.line, frame.function) == (3, line, "leak")
                 assert row.size_bytes > 0
-            assert not server.agents.problems
+            assert not server.agents.detached
 
     asyncio.run(run())
 
@@ -150,7 +150,7 @@ def test_an_agent_that_stops_answering_is_dropped_and_said_so(served: Serve, mon
     async def run() -> None:
         async with served(source) as server:
             assert await server.count() == {}
-            assert "no answer in 0.3 s" in server.agents.problems[0]
+            assert "no answer in 0.3 s" in server.agents.detached[0]
 
     asyncio.run(run())
 
