@@ -22,7 +22,6 @@ from leakline import demo
 from leakline.fakes_command import fakes_group
 from leakline.harness.data.errors import LeaklineError, UsageError
 from leakline.harness.data.model import RunResult
-from leakline.harness.data.words import printable
 from leakline.harness.judge.alerts import thresholds
 from leakline.harness.judge.compare import Difference, compare
 from leakline.harness.run.monitor import Watch, WatchSettings
@@ -32,6 +31,7 @@ from leakline.harness.run.stored import load as load_run
 from leakline.harness.run.stored import settings_of
 from leakline.load_command import load_command
 from leakline.reports import terminal
+from leakline.reports.blocks import headline
 from leakline.reports.ci import FORMATS
 from leakline.reports.html import compare_html, html
 from leakline.scenarios import BUILT_IN
@@ -153,7 +153,7 @@ def baseline_command(run: Path, output: Path) -> None:
     """Keep a run's findings as the baseline for `soak --baseline`."""
     result = replace(load_run(run), samples=(), directory="")
     _write(json.dumps({"kind": "result", **result.to_json()}, default=str) + "\n", output)
-    click.echo(f"{output}: {len(result.findings)} findings of {result}")
+    click.echo(f"{output}: {len(result.findings)} findings of {headline(result)}")
 
 
 @cli.command("compare")
@@ -166,7 +166,8 @@ def compare_command(before: Path, after: Path, page: Path | None) -> None:
     differences = compare(earlier, later)
     if page is not None:
         _write(compare_html(earlier, later, differences), page)
-    sys.exit(_show_differences(Console(highlight=False), differences))
+    terminal.show_differences(Console(highlight=False), differences)
+    sys.exit(_has_regressed(differences))
 
 
 @cli.command("bisect", context_settings={"ignore_unknown_options": True})
@@ -224,16 +225,12 @@ def _judged(console: Console, result: RunResult, baseline: str | None) -> int:
                 file.write(FORMATS["markdown"](result))
     if earlier is None:
         return result.exit_code
-    return _show_differences(console, differences) or (3 if result.exit_code == 3 else 0)
+    terminal.show_differences(console, differences)
+    return _has_regressed(differences) or (3 if result.exit_code == 3 else 0)
 
 
-def _show_differences(console: Console, differences: Sequence[Difference]) -> int:
-    for difference in differences:
-        style = "red" if difference.is_regression else "green" if difference.kind in ("better", "gone") else ""
-        console.print(printable(str(difference), most=400), style=style, markup=False, soft_wrap=True)
-    if not differences:
-        console.print("no leak in either")
-    return int(any(difference.is_regression for difference in differences))
+def _has_regressed(differences: Sequence[Difference]) -> int:
+    return int(any(each.is_regression for each in differences))
 
 
 @cli.command("watch")
@@ -267,7 +264,7 @@ async def _watch(console: Console, settings: WatchSettings) -> int:
             console.print(f"metrics: http://127.0.0.1:{watch.metrics_port}/metrics", soft_wrap=True)
         async for seen in watch.looks():
             worried |= any(change.raised for change in seen.changes)
-            terminal.show_look(console, seen.values, [*map(str, seen.changes)], seen.notes)
+            terminal.show_reading(console, seen.values, [*map(str, seen.changes)], seen.notes)
     return int(worried)
 
 

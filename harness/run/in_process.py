@@ -7,7 +7,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,16 +33,16 @@ class NoGrowth:
     """Measures what a loop's body leaves behind.
 
     `async with no_growth(cycles=200) as each: async for _ in each: await work()`. Leaving the block raises
-    AssertionError with the findings when something grows with the number of cycles; `result` holds them. The body
-    runs some more times than `cycles`: to warm up, and to find the lines.
+    AssertionError with the findings, in the words of `wording`, when something grows with the number of cycles;
+    `result` holds them. The body runs some more times than `cycles`: to warm up, and to find the lines.
 
     Raises UsageError for a number of cycles that is too small to judge.
     """
 
-    def __init__(self, cycles: int = 96, *, warmup: int = 16) -> None:
+    def __init__(self, cycles: int = 96, *, warmup: int = 16, wording: Callable[[RunResult], str]) -> None:
         if cycles < MIN_SAMPLES or warmup < 0:
             raise UsageError(f"no_growth: expected at least {MIN_SAMPLES} cycles and a warm-up, found {cycles}")
-        self._cycles, self._warmup = cycles, warmup
+        self._cycles, self._warmup, self._wording = cycles, warmup, wording
         self._samples: tuple[Sample, ...] = ()
         self._names: list[Resource] = []
         self._table = np.zeros(
@@ -71,7 +71,7 @@ class NoGrowth:
         if self.result is None:
             raise AssertionError("no_growth: its loop was never run to the end")
         if self.result.state == "leaking":
-            raise AssertionError(f"growth with each cycle\n{self.result.in_full()}")
+            raise AssertionError(f"growth with each cycle\n{self._wording(self.result)}")
 
     async def __aiter__(self) -> AsyncIterator[int]:
         self._commands.begin()
@@ -131,12 +131,3 @@ class NoGrowth:
             findings=found,
             samples=self._samples,
         )
-
-
-def no_growth(cycles: int = 96, *, warmup: int = 16) -> NoGrowth:
-    """For any coroutine, in the test's own process: fails when what the loop's body leaves behind grows.
-
-    `async with no_growth(cycles=200) as each: async for _ in each: await work()`. Raises UsageError for a number of
-    cycles that is too small to judge.
-    """
-    return NoGrowth(cycles, warmup=warmup)

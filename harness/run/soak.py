@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from leakline.harness.data.model import MEMORY, Finding, Growth, Level, Resource, RunResult, Sample, State
-from leakline.harness.data.words import few
+from leakline.harness.data.words import truncate
 from leakline.harness.drive.governor import govern, idle
 from leakline.harness.judge.growth import FIRST_LOOK, LAST_LOOK, MIN_SAMPLES, SECOND_LOOK, floors_for, judge
 from leakline.harness.judge.processes import by_process, ended, told, with_children, without_children
@@ -247,12 +247,12 @@ class _Run:
 
     def _result(self, growths: Sequence[Growth], levels: Sequence[Level], found: tuple[Finding, ...]) -> RunResult:
         calls = self._calls.stats
-        notes = [*self._stage.notes, *few(self._agents.problems)]
-        notes += few(
+        notes = [*self._stage.notes, *truncate(self._agents.problems)]
+        notes += truncate(
             f"a message that Twilio would refuse: {text} ({n} calls)"
             for text, n in self._calls.problems.most_common()
         )
-        notes += few(self._loss(pid, cycles) for pid, cycles in self._ended.items())
+        notes += truncate(self._loss(pid, cycles) for pid, cycles in self._ended.items())
         notes += [f"the fault {rule} never struck" for rule, times in self._faults.struck if not times]
         if self._sut.restarts:
             notes.append(
