@@ -183,7 +183,7 @@ def companion(of: Companion) -> str:
 
 
 def _processes(resource: Resource, processes: Sequence[InProcess]) -> str:
-    grown = (f"{total(resource, each.grown)} in process {each.pid}" for each in processes)
+    grown = (f"{total(resource, each.grown)} in pid {each.pid}" for each in processes)
     return f"of {len(processes)} processes: {', '.join(truncate(grown, _MOST_PROCESSES))}"
 
 

@@ -71,7 +71,7 @@ def test_a_finding_is_a_row_with_its_growth_its_place_and_a_detail_for_each_thin
             Detail("companion", "heap +38.1 KiB a call, retained by it"),
             Detail("companion", "rss +46.9 KiB a call, process total"),
             Detail("detail", "socket ESTABLISHED to 127.0.0.1:38065 +1.00 a call"),
-            Detail("processes", "of 2 processes: +480 in process 4711, +0 in process 4712"),
+            Detail("processes", "of 2 processes: +480 in pid 4711, +0 in pid 4712"),
             Detail("retainer", "retained by", "Emitter.listeners (+5.00 a call)"),
             Detail("types", "objects a call:", "Session +1.00, dict +3.00"),
         ),
@@ -115,7 +115,7 @@ def test_a_companion_says_what_makes_it_the_same_leak(how: How, words: str) -> N
 
 def test_of_many_processes_the_first_are_named_and_the_rest_counted() -> None:
     finding = Finding("heap", 5.0, growth("heap"), processes=tuple(InProcess(pid, 2048.0) for pid in range(1, 7)))
-    each = ", ".join(f"+2.0 KiB in process {pid}" for pid in range(1, 5))
+    each = ", ".join(f"+2.0 KiB in pid {pid}" for pid in range(1, 5))
     assert details(finding) == [Detail("processes", f"of 6 processes: {each}, and 2 more")]
 
 
