@@ -21,6 +21,7 @@ from leakline import demo
 from leakline.harness.data.errors import LeaklineError
 from leakline.harness.run.settings import SoakSettings
 from leakline.harness.run.soak import soak
+from leakline.reports import blocks
 
 SEED = (
     "duplicate_clients",
@@ -56,12 +57,12 @@ def one(leak: str, cycles: int, warmup: int | None, settle: float, platform_: de
         except LeaklineError as error:
             return (), f"no run: {error}", time.monotonic() - began
     places = tuple((f.resource, f.site.function if f.site else "(no line)") for f in result.findings)
-    measures = (f.measure.partition(" (")[0] for f in result.findings)
+    measures = (blocks.measure(f).partition(" (")[0] for f in result.findings)
     words = [
         f"{resource} {measure} in {function}" for (resource, function), measure in zip(places, measures, strict=True)
     ]
-    kept = [f"kept in {name}" for f in result.findings for name in f.kept_in]
-    return places, "; ".join([*words, *kept]) or result.state, time.monotonic() - began
+    retainers = [f"retained by {name}" for f in result.findings for name in f.kept_in]
+    return places, "; ".join([*words, *retainers]) or result.state, time.monotonic() - began
 
 
 def main() -> None:
@@ -104,8 +105,10 @@ def _show(leak: str, runs: Sequence[Run]) -> None:
     kinds = Counter(places for places, _, _ in runs)
     found = len(runs) - kinds[()]
     seconds = sum(s for _, _, s in runs) / len(runs)
-    told = {places: text for places, text, _ in reversed(runs)}
-    words = [told[places] + (f" ({times} times)" if len(kinds) > 1 else "") for places, times in kinds.most_common()]
+    text_of = {places: text for places, text, _ in reversed(runs)}
+    words = [
+        text_of[places] + (f" ({times} times)" if len(kinds) > 1 else "") for places, times in kinds.most_common()
+    ]
     print(f"| {leak:20} | {found} of {len(runs)} | {seconds:4.0f} | {'<br>'.join(words)} |", flush=True)
 
 

@@ -22,6 +22,8 @@ from leakline.harness.run.settings import SoakSettings
 from leakline.harness.run.soak import soak
 from leakline.harness.server.ports import free_port
 from leakline.harness.server.process import Sut, parse_command
+from leakline.reports import blocks
+from leakline.reports.text import one_line
 from leakline.scenarios import BUILT_IN
 
 CYCLES = 168
@@ -34,7 +36,7 @@ async def one(scenario: str, server: demo.Platform) -> str:
     with tempfile.TemporaryDirectory() as runs:
         given = {"cycles": CYCLES, "scenario": scenario, "runs": runs}
         result = await soak(SoakSettings(**demo.given("none", given, server)))
-    words = "; ".join(str(finding) for finding in result.findings) or "; ".join(result.notes)
+    words = "; ".join(one_line(blocks.finding(finding)) for finding in result.findings) or "; ".join(result.notes)
     calls = result.calls
     return f"| `{scenario}` | {calls.made} | {calls.failed} | {result.seconds:.0f} | {result.state} | {words} |"
 

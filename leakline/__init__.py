@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from leakline.growth_check import no_growth
     from leakline.harness.data.errors import LeaklineError, RunError, UsageError
     from leakline.harness.data.model import Finding, RunResult
-    from leakline.harness.run.in_process import no_growth
     from leakline.harness.run.settings import SoakSettings
     from leakline.harness.run.soak import soak
     from leakline.scenarios import (
@@ -65,7 +65,7 @@ _ELSEWHERE = {
     "RunResult": "leakline.harness.data.model",
     "SoakSettings": "leakline.harness.run.settings",
     "UsageError": "leakline.harness.data.errors",
-    "no_growth": "leakline.harness.run.in_process",
+    "no_growth": "leakline.growth_check",
     "soak": "leakline.harness.run.soak",
 }
 """Where public names are that are not of `leakline.scenarios`."""

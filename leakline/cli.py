@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,9 +21,8 @@ from leakline import demo
 from leakline.fakes_command import fakes_group
 from leakline.harness.data.errors import LeaklineError, UsageError
 from leakline.harness.data.model import RunResult
-from leakline.harness.data.words import printable
 from leakline.harness.judge.alerts import thresholds
-from leakline.harness.judge.compare import Difference, compare, differences
+from leakline.harness.judge.compare import compare, differences
 from leakline.harness.run.mishap import traceback_in
 from leakline.harness.run.monitor import Watch, WatchSettings
 from leakline.harness.run.settings import SoakSettings, from_files, make, pairs
@@ -33,6 +31,7 @@ from leakline.harness.run.stored import load as load_run
 from leakline.harness.run.stored import settings_of
 from leakline.load_command import load_command
 from leakline.reports import terminal
+from leakline.reports.blocks import headline
 from leakline.reports.ci import FORMATS
 from leakline.reports.html import compare_html, html
 from leakline.scenarios import BUILT_IN
@@ -153,7 +152,7 @@ def baseline_command(run: Path, output: Path) -> None:
     """Keep a run's findings as the baseline for `soak --baseline`."""
     result = replace(load_run(run), samples=(), directory="")
     _write(json.dumps({"kind": "result", **result.to_json()}, default=str) + "\n", output)
-    click.echo(f"{output}: {len(result.findings)} findings of {result}")
+    click.echo(f"{output}: {len(result.findings)} findings of {headline(result)}")
 
 
 @cli.command("compare")
@@ -166,7 +165,7 @@ def compare_command(before: Path, after: Path, page: Path | None) -> None:
     found = compare(earlier, later)
     if page is not None:
         _write(compare_html(earlier, later, found), page)
-    _show_differences(Console(highlight=False), found)
+    terminal.show_differences(Console(highlight=False), found)
     sys.exit(int(any(difference.is_regression for difference in found)))
 
 
@@ -218,16 +217,8 @@ def _told(console: Console, result: RunResult, earlier: RunResult | None) -> int
             with Path(summary).open("a", encoding="utf-8") as file:
                 file.write(FORMATS["markdown"](result))
     if earlier is not None:
-        _show_differences(console, differences(earlier.leaks, result.leaks))
+        terminal.show_differences(console, differences(earlier.leaks, result.leaks))
     return result.exit_code
-
-
-def _show_differences(console: Console, found: Sequence[Difference]) -> None:
-    for difference in found:
-        style = "red" if difference.is_regression else "green" if difference.kind in ("better", "gone") else ""
-        console.print(printable(str(difference), most=400), style=style, markup=False, soft_wrap=True)
-    if not found:
-        console.print("no leak in either")
 
 
 @cli.command("watch")
@@ -261,7 +252,7 @@ async def _watch(console: Console, settings: WatchSettings) -> int:
             console.print(f"metrics: http://127.0.0.1:{watch.metrics_port}/metrics", soft_wrap=True)
         async for seen in watch.looks():
             worried |= any(change.raised for change in seen.changes)
-            terminal.show_look(console, seen.values, [*map(str, seen.changes)], seen.notes)
+            terminal.show_reading(console, seen.values, [*map(str, seen.changes)], seen.notes)
     return int(worried)
 
 

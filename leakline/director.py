@@ -131,7 +131,7 @@ class Director:
         events.test_stop.add_listener(lambda **_: self._carefully(self._end))
         events.quitting.add_listener(lambda **_: self._carefully(self._quit))
         if _is_headless(environment):
-            events.quit.add_listener(lambda **_: self._carefully(self._tell))  # below Locust's tables
+            events.quit.add_listener(lambda **_: self._carefully(self._show_outcome))  # below Locust's tables
         self._begin()
         gevent.spawn(self._poll)
 
@@ -196,7 +196,7 @@ class Director:
         code = self.result.exit_code if self.result is not None else RunError.exit_code
         self._environment.process_exit_code = 1 if self._broken else code
         if not _is_headless(self._environment):
-            self._tell()
+            self._show_outcome()
 
     def _wait_for_workers(self) -> None:
         """A master that quits does not wait for the calls of its workers; the verdict must."""
@@ -223,7 +223,7 @@ class Director:
         if self._environment.runner is not None:
             self._environment.runner.stop()
 
-    def _tell(self) -> None:
+    def _show_outcome(self) -> None:
         if self.result is not None:
             self._show(self.result, self._broken)
 

@@ -182,17 +182,18 @@ def soak(request: pytest.FixtureRequest) -> Callable[..., RunResult]:
         settings, script = _settings(request, scenario, given)
         from leakline.harness.data.errors import LeaklineError
         from leakline.harness.run.soak import soak as soak_server
+        from leakline.reports.text import in_full, in_short
 
         try:
             result = _to_the_end(soak_server(settings, scenario=script))
         except LeaklineError as error:
             raise pytest.fail.Exception(f"leakline: {error}", pytrace=False) from None
-        request.node.user_properties.append((_PROPERTY, _in_short(result)))
+        request.node.user_properties.append((_PROPERTY, in_short(result)))
         folder = config.getoption("soak_report")
         if folder:
             _write_reports(Path(folder), request.node.nodeid, result)
         if result.state != "clean":
-            pytest.fail(f"leakline: {result.state}\n{result.in_full()}", pytrace=False)
+            pytest.fail(f"leakline: {result.state}\n{in_full(result)}", pytrace=False)
         return result
 
     return run
@@ -206,26 +207,26 @@ def _settings(
     from leakline.harness.run.settings import SoakSettings, make
     from leakline.scenarios import Scenario
 
-    told: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     for mark in reversed([mark.kwargs for mark in request.node.iter_markers(_MARK)]):
-        told |= mark
-    told |= given
+        merged |= mark
+    merged |= given
     if scenario is not None:
-        told["scenario"] = scenario
-    if "budget" in told:
-        told["budgets"] = told.pop("budget")
+        merged["scenario"] = scenario
+    if "budget" in merged:
+        merged["budgets"] = merged.pop("budget")
     cycles = request.config.getoption("soak_cycles")
     if cycles is not None:
-        told["cycles"] = cycles
-    script = told["scenario"] if isinstance(told.get("scenario"), Scenario) else None
+        merged["cycles"] = cycles
+    script = merged["scenario"] if isinstance(merged.get("scenario"), Scenario) else None
     if script is not None:
-        del told["scenario"]
+        del merged["scenario"]
     known = [field.name for field in fields(SoakSettings)]
-    wrong = [name for name in told if name not in known]
+    wrong = [name for name in merged if name not in known]
     if wrong:
         pytest.fail(f"leakline: {wrong[0]}: no such setting; expected one of {', '.join(known)}", pytrace=False)
     try:
-        return make(told, request.config.rootpath), script
+        return make(merged, request.config.rootpath), script
     except UsageError as error:
         raise pytest.fail.Exception(f"leakline: {error}", pytrace=False) from None
 
@@ -238,12 +239,6 @@ def _to_the_end(work: Coroutine[Any, Any, R]) -> R:
         return asyncio.run(work)
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work).result()
-
-
-def _in_short(result: RunResult) -> str:
-    more = f", and {len(result.findings) - 1} more" if len(result.findings) > 1 else ""
-    first = f": {result.findings[0]}{more}" if result.findings else ""
-    return f"{result.state}{first} ({result})"
 
 
 def _write_reports(folder: Path, test: str, result: RunResult) -> None:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import quote
 
-from leakline.harness.data.model import Finding, RunResult
-from leakline.harness.data.words import amount, printable
+from leakline.harness.data.model import RunResult
+from leakline.harness.data.resources import Resource
+from leakline.harness.data.words import printable
+from leakline.reports import blocks
+from leakline.reports.blocks import Place, Row
 from leakline.reports.html import html
+from leakline.reports.text import in_full, one_line, row_in_full
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+SETTINGS_FILE = "pyproject.toml"
+"""Where a SARIF result stands that has no line of its own."""
+
+_MARKUP = set("\\`*_{}[]#|~")
 
 
 def as_json(result: RunResult) -> str:
@@ -19,40 +28,71 @@ def as_json(result: RunResult) -> str:
 
 
 def junit(result: RunResult) -> str:
-    """A test case a resource: failed where it leaks, skipped where it cannot be told."""
-    cases = {g.resource: g for g in result.growths}
-    levels = {level.resource: level for level in result.levels}
-    suite = ET.Element("testsuite", name=f"leakline {result.sut} {result.scenario}", time=f"{result.seconds:.3f}")
-    leaking: dict[str, list[Finding]] = {}
-    for finding in result.findings:
-        for resource in (finding.resource, *(c.resource for c in finding.companions)):
-            leaking.setdefault(resource, []).append(finding)
-    skipped = 0
-    for resource in (*cases, *levels):
-        case = ET.SubElement(suite, "testcase", classname=f"leakline.{result.scenario}", name=resource)
-        growth = cases.get(resource)
-        for finding in leaking.get(resource, ()):
-            failure = ET.SubElement(case, "failure", message=_xml(str(finding)), type="leak")
-            failure.text = _xml(finding.in_full())
-        if growth is not None and growth.state == "inconclusive":
-            skipped += 1
-            ET.SubElement(case, "skipped", message=_xml(growth.note or "it cannot be told"))
-    failures = sum(1 for case in suite if case.find("failure") is not None)
-    suite.attrib |= {"tests": str(len(suite)), "failures": str(failures), "skipped": str(skipped), "errors": "0"}
+    """A test case a resource, failed where it leaks and skipped where it cannot be told, and one for the outcome.
+
+    An inconclusive outcome is an error, JUnit's word for a test that could not tell: without it such a run is green.
+    """
+    title = f"leakline {printable(result.sut)} {printable(result.scenario)}"
+    suite = ET.Element("testsuite", name=title, time=f"{result.seconds:.3f}")
+    unknown = {row.names[0]: row for row in blocks.rows(result) if row.kind == "inconclusive"}
+    for resource, leaks in _by_resource(result).items():
+        case = _case(suite, result, resource)
+        for row in leaks:
+            _add(case, "failure", one_line(row), row_in_full(row))
+        if not leaks and printable(resource) in unknown:
+            ET.SubElement(case, "skipped", message=unknown[printable(resource)].text)
+    outcome = _case(suite, result, "outcome")
+    if result.state == "leaking":
+        _add(outcome, "failure", blocks.verdict(result), "")
+    elif result.state == "inconclusive":
+        _add(outcome, "error", blocks.verdict(result), _reasons(result))
+    for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        suite.set(attribute, str(sum(case.find(tag) is not None for case in suite)))
+    suite.set("tests", str(len(suite)))
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
 
 
-def _xml(text: str) -> str:
-    return "\n".join(printable(line, most=2000) for line in text.splitlines())
+def _by_resource(result: RunResult) -> dict[Resource, list[Row]]:
+    """{resource: the findings that it grows with} of all that was judged."""
+    rows: dict[Resource, list[Row]] = {growth.resource: [] for growth in result.growths}
+    rows |= {level.resource: [] for level in result.levels}
+    for finding in result.findings:
+        for resource in dict.fromkeys((finding.resource, *(each.resource for each in finding.companions))):
+            rows.setdefault(resource, []).append(blocks.finding(finding))
+    return rows
+
+
+def _case(suite: ET.Element, result: RunResult, name: str) -> ET.Element:
+    classname = f"leakline.{printable(result.scenario)}"
+    return ET.SubElement(suite, "testcase", classname=classname, name=printable(name))
+
+
+def _add(case: ET.Element, tag: str, message: str, text: str) -> None:
+    kind = {"failure": "leak", "error": "inconclusive"}[tag]
+    ET.SubElement(case, tag, message=message, type=kind).text = text or None
+
+
+def _reasons(result: RunResult) -> str:
+    """Why a run is inconclusive, a reason a line."""
+    return "\n".join(row_in_full(row) for row in blocks.reasons(result)) or "no reason was noted"
 
 
 def github(result: RunResult) -> str:
-    """Workflow commands that put each finding on its line (docs.github.com, "Workflow commands")."""
+    """Workflow commands that put each finding on its line (docs.github.com, "Workflow commands").
+
+    A run that is inconclusive is a warning with the reasons.
+    """
     lines = []
-    for finding in result.findings:
-        where = f" file={_property(finding.site.file)},line={finding.site.line}," if finding.site is not None else " "
-        lines.append(f"::error{where}title=leakline%3A {_property(finding.resource)}::{_data(finding.in_full())}")
-    lines += [f"::notice title=leakline::{_data(f'{finding} ({why})')}" for finding, why in result.allowed]
+    for row in blocks.rows(result):
+        if row.kind == "leaking":
+            title = f"title=leakline%3A {_property(' '.join(row.names))}"
+            at = f"file={_property(row.places[0].file)},line={row.places[0].line}," if row.places else ""
+            lines.append(f"::error {at}{title}::{_data(row_in_full(row))}")
+        elif row.kind == "allowed":
+            lines.append(f"::notice title=leakline%3A allowed::{_data(row_in_full(row))}")
+    if result.state == "inconclusive":
+        text = f"{blocks.verdict(result)}\n{_reasons(result)}"
+        lines.append(f"::warning title=leakline%3A inconclusive::{_data(text)}")
     return "".join(line + "\n" for line in lines)
 
 
@@ -65,74 +105,67 @@ def _property(text: str) -> str:
 
 
 def sarif(result: RunResult) -> str:
-    """SARIF 2.1.0 (OASIS): a result a finding, with its line."""
-    rules = sorted({finding.resource for finding in result.findings})
-    document = {
-        "$schema": SARIF_SCHEMA,
-        "version": "2.1.0",
-        "runs": [
-            {
-                "tool": {
-                    "driver": {
-                        "name": "leakline",
-                        "rules": [
-                            {"id": rule, "shortDescription": {"text": f"{rule} grow with each call"}}
-                            for rule in rules
-                        ],
-                    }
-                },
-                "results": [_sarif_result(finding) for finding in result.findings],
-            }
-        ],
+    """SARIF 2.1.0 (OASIS): a result a finding, with its lines.
+
+    A run that is inconclusive is a result of level `warning`: GitHub's code scanning makes alerts of results alone,
+    not of an invocation's notifications. It refuses a whole file for one result without a location ("expected at
+    least one location"), so what has no line stands on the first of the file with a project's settings.
+    """
+    found = [row for row in blocks.rows(result) if row.kind == "leaking"]
+    results = [_sarif_result(row.names[0], "error", row_in_full(row), row.places) for row in found]
+    rules: dict[str, str] = {row.names[0]: f"{row.names[0]} grow with each call" for row in found}
+    if result.state == "inconclusive":
+        rules["inconclusive"] = "whether the server leaks cannot be told"
+        text = f"{blocks.verdict(result)}\n{_reasons(result)}"
+        results.append(_sarif_result("inconclusive", "warning", text, ()))
+    driver = {
+        "name": "leakline",
+        "rules": [{"id": rule, "shortDescription": {"text": text}} for rule, text in sorted(rules.items())],
     }
-    return json.dumps(document, indent=2)
+    run = {"tool": {"driver": driver}, "results": results}
+    return json.dumps({"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
 
 
-def _sarif_result(finding: Finding) -> dict[str, object]:
+def _sarif_result(rule: str, level: str, text: str, places: Sequence[Place]) -> dict[str, object]:
     locations = [
         {
             "physicalLocation": {
-                "artifactLocation": {"uri": site.file.replace("\\", "/")},
-                "region": {"startLine": max(1, site.line)},
+                "artifactLocation": {"uri": quote(place.file.replace("\\", "/"))},
+                "region": {"startLine": max(1, place.line)},
             },
-            "logicalLocations": [{"fullyQualifiedName": site.function}],
+            "logicalLocations": [{"fullyQualifiedName": place.function}],
         }
-        for site in finding.sites
+        for place in places
     ]
-    message = {"text": finding.in_full()}
-    return {"ruleId": finding.resource, "level": "error", "message": message, "locations": locations}
+    nowhere = {
+        "physicalLocation": {"artifactLocation": {"uri": SETTINGS_FILE}, "region": {"startLine": 1}},
+    }
+    return {"ruleId": rule, "level": level, "message": {"text": text}, "locations": locations or [nowhere]}
 
 
 def markdown(result: RunResult) -> str:
-    """For a step summary or a comment."""
-    verdict = {"clean": "clean", "leaking": "**leaking**", "inconclusive": "inconclusive"}[result.state]
-    lines = [f"### leakline: {_cell(result.sut)} · {_cell(result.scenario)}: {verdict}", ""]
-    lines += [f"{result.calls.made} calls in {result.seconds:.0f} s, {result.calls.failed} not as scripted.", ""]
-    if result.findings:
-        lines += ["| resource | growth a call | where |", "|---|---|---|"]
-        for finding in result.findings:
-            where = (
-                f"`{_cell(str(finding.site))}`" if finding.site is not None else _cell(finding.detail or "not known")
-            )
-            lines.append(f"| {finding.resource} | {_cell(finding.measure)} | {where} |")
-            for companion in finding.companions:
-                lines.append(
-                    f"| {companion.resource} | {amount(companion.resource, companion.per_cycle, sign=True)} | |"
-                )
-        lines.append("")
-    lines += [f"- allowed: {_cell(f'{finding} ({why})')}" for finding, why in result.allowed]
-    lines += [f"- unsure: {g.resource}: {_cell(g.note)}" for g in result.growths if g.state == "inconclusive"]
-    lines += [f"- {_cell(note)}" for note in result.notes]
+    """For a step summary or a comment: a list of what was found, with its details below."""
+    state = "clean" if result.state == "clean" else f"**{result.state}**"
+    lines = [f"### leakline: {_escaped(blocks.headline(result))}: {state}", ""]
+    if result.state == "inconclusive":
+        lines += [f"{_escaped(blocks.verdict(result))}. Neither a pass nor a failure: the reasons are below.", ""]
+    for row in blocks.rows(result):
+        label = f"**{row.label}**" if row.kind in ("leaking", "inconclusive") else f"{row.label}:"
+        text = ": ".join(_escaped(part) for part in (", ".join(row.names), row.text) if part)
+        where = f" at {_code(row.where)}" if row.places else f", {_escaped(row.where)}" if row.where else ""
+        lines.append(f"- {label} {text}{where}")
+        lines += [f"  - {_escaped(each.text)} {_code(each.code)}".rstrip() for each in row.details]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _cell(text: str) -> str:
-    clean = printable(text, most=500)
-    for character in "\\`*_{}[]<>|":
-        clean = clean.replace(
-            character, f"\\{character}" if character not in "<>" else f"&{'lg'[character == '>']}t;"
-        )
-    return clean
+def _code(text: str) -> str:
+    return f"<code>{_escaped(text)}</code>" if text else ""
+
+
+def _escaped(text: str) -> str:
+    """`text` that Markdown shows as it is."""
+    plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(f"\\{each}" if each in _MARKUP else each for each in plain)
 
 
 def csv(result: RunResult) -> str:
@@ -154,6 +187,6 @@ FORMATS: Mapping[str, Callable[[RunResult], str]] = {
     "sarif": sarif,
     "markdown": markdown,
     "csv": csv,
-    "text": lambda result: result.in_full() + "\n",
+    "text": lambda result: in_full(result) + "\n",
 }
 """By name."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from leakline.harness.data.model import Allocation, Frame, Seen
+from leakline.harness.data.model import Allocation, ConnectionRecord, Frame
 from leakline.harness.data.words import amount
 
 WIDTH = 1000.0
@@ -114,7 +114,7 @@ class Timeline:
     height: float
 
 
-def timeline(seen: Sequence[Seen], end_s: float) -> Timeline:
+def timeline(seen: Sequence[ConnectionRecord], end_s: float) -> Timeline:
     """The timeline of what was `seen` in a run of so many seconds; what does not fit its lanes lies on the last."""
     if not seen:
         return Timeline((), (), 0)
@@ -157,7 +157,7 @@ def _lane(free: list[float], opened: float, until: float) -> int:
     return len(free) - 1
 
 
-def counted(seen: Iterable[Seen]) -> list[tuple[str, int, int, int]]:
+def counted(seen: Iterable[ConnectionRecord]) -> list[tuple[str, int, int, int]]:
     """(kind, how many, still open, failed) of each kind."""
     number: Counter[str] = Counter()
     still: Counter[str] = Counter()

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jinja2
 import numpy as np
@@ -21,13 +21,10 @@ from leakline.harness.data.model import Growth, RunResult
 from leakline.harness.data.resources import BYTES, Resource
 from leakline.harness.data.words import amount, printable
 from leakline.harness.judge.compare import Difference
-from leakline.reports import drawings
+from leakline.reports import blocks, drawings
+from leakline.reports.blocks import Row, RowKind
 
 _PAGE = Path(__file__).with_name("page")
-_VERDICTS = {
-    "clean": "Clean: nothing grows with the calls",
-    "inconclusive": "Inconclusive: it cannot be told yet",
-}
 _STATES = {"new": "leaking", "worse": "leaking", "same": "inconclusive", "better": "clean", "gone": "clean"}
 
 
@@ -48,16 +45,22 @@ def html(result: RunResult) -> str:
             for g in result.growths
         },
     }
+    rows: dict[RowKind, list[Row]] = {kind: [] for kind in get_args(RowKind)}
+    for row in blocks.rows(result):
+        rows[row.kind].append(row)
     time = drawings.timeline(result.seen, result.seconds)
     boxes = drawings.flame(result.allocations)
     return _render(
         "report.html.j2",
         title=f"leakline: {printable(result.sut)} {printable(result.scenario)}: {result.state}",
-        verdict=verdict_sentence(result),
+        verdict=blocks.verdict(result),
+        headline=blocks.headline(result),
         result=result,
+        findings=[(blocks.finding(finding), finding) for finding in result.findings],
+        rows=rows,
         charts=charts,
         keys=keys,
-        rates={g.resource: f"{amount(g.resource, g.per_cycle, sign=True)} a call" for g in result.growths},
+        growths={g.resource: blocks.growth(g) for g in result.growths},
         flame={
             "boxes": boxes,
             "height": max((box.y for box in boxes), default=0) + 20,
@@ -104,28 +107,16 @@ def compare_html(before: RunResult, after: RunResult, differences: Sequence[Diff
         title=f"leakline: {found}",
         verdict=f"{found[0].upper()}{found[1:]}",
         worse=bool(worse),
-        rows=[
-            {"kind": d.kind, "state": _STATES[d.kind], "text": str(d).partition(" ")[2].strip()} for d in differences
-        ],
+        rows=[{"kind": d.kind, "state": _STATES[d.kind], "text": blocks.difference(d)} for d in differences],
         charts={name: f"{printable(name)}: {rates[name]}" for name in resources},
         keys=keys,
         rates=rates,
         data={
-            "labels": [printable(run.directory or str(run)) for run in (before, after)],
+            "labels": [printable(run.directory) or blocks.headline(run) for run in (before, after)],
             "warmup": 0,
             "resources": {keys[name]: drawn for name, drawn in resources.items()},
         },
     )
-
-
-def verdict_sentence(result: RunResult) -> str:
-    """The verdict in one sentence."""
-    if result.state != "leaking" or not result.findings:
-        return _VERDICTS.get(result.state, result.state)
-    first, more = result.findings[0], len(result.findings) - 1
-    where = f" in {first.site.function or first.site.file}" if first.site is not None else ""
-    rest = f", and {more} more" if more else ""
-    return printable(f"Leaking: {first.resource} {first.measure.partition(' (')[0]}{where}{rest}", most=300)
 
 
 def _values(result: RunResult, resource: Resource) -> list[float | None]:
@@ -140,7 +131,7 @@ def _since_start(result: RunResult, resource: Resource) -> dict[int, float]:
 
 def _rate(result: RunResult, resource: Resource) -> str:
     rate = next((g.per_cycle for g in result.growths if g.resource == resource), None)
-    return "not measured" if rate is None else f"{amount(resource, rate, sign=True)} a call"
+    return "not measured" if rate is None else blocks.rate(resource, rate)
 
 
 def _fit(result: RunResult, growth: Growth) -> dict[str, list[float]] | None:
@@ -165,7 +156,7 @@ def _described(result: RunResult, growth: Growth) -> str:
     if not values:
         return f"{printable(growth.resource)}: no samples"
     ends = f"from {amount(growth.resource, values[0])} to {amount(growth.resource, values[-1])}"
-    rate = f"{amount(growth.resource, growth.per_cycle, sign=True)} a call"
+    rate = blocks.rate(growth.resource, growth.per_cycle)
     return f"{printable(growth.resource)}: {ends} over {growth.cycles} calls, {rate}, {growth.state}"
 
 

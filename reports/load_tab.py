@@ -53,9 +53,9 @@ def show(result: RunResult, broken: Sequence[str], locusts: str | None = None) -
     page = Path(result.directory) / "report.html"
     page.write_text(html(result), encoding="utf-8")
     if locusts:
-        beside = Path(locusts).with_name(f"{Path(locusts).stem}-memory.html")
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        for source, target in ((page, beside), *((page.with_name(n), beside.with_name(n)) for n in result.beside)):
+        copy = Path(locusts).with_name(f"{Path(locusts).stem}-memory.html")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        for source, target in ((page, copy), *((page.with_name(n), copy.with_name(n)) for n in result.beside)):
             shutil.copy(source, target)
     console = Console(highlight=False)
     terminal.show(console, result, report=str(page))
@@ -147,7 +147,7 @@ def install(web_ui: Any, source: Source) -> None:
             )
             response.set_data(response.get_data(as_text=True).replace("</body>", added, 1))
         elif request.path == "/stats/requests" and response.is_json:
-            told = response.get_json()
-            told["extended_stats"] = [{"key": KEY, "data": rows(source.readings)}]
-            response.set_data(json.dumps(told))
+            stats = response.get_json()
+            stats["extended_stats"] = [{"key": KEY, "data": rows(source.readings)}]
+            response.set_data(json.dumps(stats))
         return response

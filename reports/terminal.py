@@ -1,4 +1,4 @@
-"""The terminal: what happens while a run goes on, and the verdict at its end.
+"""The terminal: what happens while a run goes on, and the outcome at its end.
 
 Whatever comes from the server (names, paths, its output) is shown as text, never as markup or control codes.
 """
@@ -16,14 +16,31 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from leakline.harness.data.model import CallStats, Finding, Growth, Resource, RunResult, Sample
+from leakline.harness.data.model import Growth, Resource, RunResult, Sample
 from leakline.harness.data.resources import BYTES, rank
 from leakline.harness.data.words import amount, printable
+from leakline.harness.judge.compare import Difference
+from leakline.reports import blocks
+from leakline.reports.blocks import Row, RowKind
+from leakline.reports.text import difference_line
 
 _LABEL = 10
 _NAME = 13
+_LEAST_WIDTH = 20
+"""Columns that a broken line has at the least, however narrow the terminal is."""
 _MOST_ROWS = 12
 _BARS = "▁▂▃▄▅▆▇█"
+_LABEL_STYLES: Mapping[RowKind, str] = {
+    "leaking": "bold red",
+    "allowed": "blue",
+    "inconclusive": "yellow",
+    "clean": "green",
+    "not measured": "yellow",
+    "calls": "yellow",
+    "note": "yellow",
+    "run": "dim",
+    "report": "dim",
+}
 
 
 class Live:
@@ -77,7 +94,8 @@ class Live:
 
     def suspicion(self, growth: Growth) -> None:
         """Say what looks like a leak."""
-        self._suspicion = f"{growth.resource} grows by {_rate(growth)[1:]} since {growth.cycles} calls"
+        grown = amount(growth.resource, growth.per_cycle)
+        self._suspicion = f"{growth.resource} grows by {grown} a call since {growth.cycles} calls"
         self._line(f"{self._title}: {self._suspicion}")
 
     def _line(self, text: str) -> None:
@@ -89,18 +107,27 @@ class Live:
         for name, values in _risen(self._samples):
             now, grown = _counted(name, values[-1]), _counted(name, values[-1] - values[0], "+")
             rows.add_row("", Text(name), Text(sparkline(values), "red"), Text(now), Text(grown, "bold"))
-        said = [Text(f"  {self._suspicion}", "bold red")] if self._suspicion else []
-        return Group(self._progress, *said, rows)
+        suspicion = [Text(f"  {self._suspicion}", "bold red")] if self._suspicion else []
+        return Group(self._progress, *suspicion, rows)
 
 
 def _counted(resource: Resource, value: float, sign: str = "") -> str:
     return amount(resource, value, sign=bool(sign)) if resource in BYTES else f"{value:{sign},.0f}"
 
 
-def show_look(
+def show_differences(console: Console, differences: Sequence[Difference]) -> None:
+    """A line for each leak in either of two runs; what is new or worse in red."""
+    for each in differences:
+        style = "red" if each.is_regression else "green" if each.kind in ("better", "gone") else ""
+        console.print(Text(difference_line(each), style), soft_wrap=True)
+    if not differences:
+        console.print("no leak in either")
+
+
+def show_reading(
     console: Console, values: Mapping[Resource, float], changes: Sequence[str], notes: Sequence[str]
 ) -> None:
-    """A line of a watch: the time and what the server holds; above it what has changed."""
+    """A line of the monitor: the time and what the server holds; above it what has changed."""
     now = f"{datetime.now().astimezone():%H:%M:%S}"
     for note in notes:
         console.print(Text(f"{now}  note   {printable(note)}", "yellow"), soft_wrap=True)
@@ -134,74 +161,40 @@ def sparkline(values: Sequence[float], width: int = 32) -> str:
 
 
 def show(console: Console, result: RunResult, report: str = "") -> None:
-    """Print the verdict of a run: fits a screen."""
-    console.print()
-    console.print(Text.assemble(("leakline", "bold"), " · ", printable(str(result))))
-    console.print()
-    for finding in result.findings:
-        _show_finding(console, finding)
-    for finding, why in result.allowed:
-        _row(console, "allowed", "blue", finding.resource, f"{finding.measure}   {printable(why)}")
-    for growth in result.growths:
-        if growth.state == "inconclusive":
-            _row(console, "unsure", "yellow", growth.resource, f"{_rate(growth)}: {growth.note}")
-    clean = [g for g in result.growths if g.state == "clean"]
-    still = [g.resource for g in clean] + [level.resource for level in result.levels if level.state == "clean"]
-    if still:
-        _row(console, "clean", "green", "  ".join(still), "")
-    for growth in clean:
-        if growth.note and growth.per_cycle > 0:
-            _row(console, "", "", growth.resource, f"{_rate(growth)}: {growth.note}")
-    for reason in sorted(set(result.unmeasured.values())):
-        names = "  ".join(name for name, why in result.unmeasured.items() if why == reason)
-        _row(console, "unseen", "yellow", names, reason)
-    _show_failures(console, result.calls)
-    for note in result.notes:
-        _row(console, "note", "yellow", "", printable(note))
-    _row(console, "run", "dim", printable(result.directory), "")
+    """Print the outcome of a run: fits a screen. On a terminal long lines are broken below where they begin."""
+    found = list(blocks.rows(result))
     if report:
-        _row(console, "report", "dim", report, "")
+        found.append(Row("report", text=report))
+    label_width = max(_LABEL, 2 + max((len(row.label) for row in found), default=0))
+    console.print()
+    console.print(Text.assemble(("leakline", "bold"), " · ", blocks.headline(result)), soft_wrap=True)
+    console.print()
+    for row in found:
+        _show_row(console, row, label_width)
     console.print()
 
 
-def _show_finding(console: Console, finding: Finding) -> None:
-    where = (
-        printable(str(finding.site)) if finding.site is not None else printable(finding.detail or "line not known")
-    )
-    _row(console, "LEAKING", "bold red", finding.resource, f"{finding.measure}   ", where)
-    if finding.site is not None and finding.site.text:
-        _row(console, "", "", "", "", f"{finding.site.line} │ {printable(finding.site.text)}", style="cyan")
-    for site in finding.sites[1:]:
-        _row(console, "", "", "", f"also from {printable(str(site))}")
-    for companion in finding.companions:
-        _row(console, "", "", "", str(companion))
-    if finding.detail and finding.site is not None:
-        _row(console, "", "", "", printable(finding.detail))
-    if finding.processes:
-        _row(console, "", "", "", finding.by_process)
-    for kept in finding.kept_in:
-        _row(console, "", "", "", f"kept in {printable(kept)}")
-    if finding.types:
-        _row(console, "", "", "", printable(f"objects of {', '.join(finding.types)} a call"))
+def _show_row(console: Console, row: Row, label_width: int) -> None:
+    label = Text.assemble("  ", (row.label.ljust(label_width), _LABEL_STYLES[row.kind]))
+    names = "  ".join(row.names)
+    if len(row.names) == 1 and row.text:
+        label.append(f"{names:<{_NAME - 2}}  ")
+        names = ""
+    parts = [Text(text, style) for text, style in ((names, ""), (row.text, ""), (row.where, "bold")) if text]
+    _print_parts(console, label, parts)
+    indent = label.cell_len + (2 if not names and not row.names else 0)
+    for detail in row.details:
+        _print_parts(console, Text(" " * indent), [Text(detail.line, "cyan" if detail.kind == "source" else "")])
 
 
-def _show_failures(console: Console, calls: CallStats) -> None:
-    if calls.failed:
-        text = f"{calls.failed} of {calls.made} did not go as scripted"
-        reasons = sorted(calls.failures.items(), key=lambda item: -item[1])[:3]
-        text += ": " + ", ".join(f"{printable(reason)} ({number})" for reason, number in reasons)
-        _row(console, "calls", "yellow", "", text)
-
-
-def _rate(growth: Growth) -> str:
-    return f"{amount(growth.resource, growth.per_cycle, sign=True)} a call"
-
-
-def _row(
-    console: Console, label: str, label_style: str, name: str, text: str, where: str = "", style: str = "bold"
-) -> None:
-    line = Text.assemble("  ", (label.ljust(_LABEL), label_style))
-    line.append(f"{name:<{_NAME - 2}}  " if text or where else name)
-    line.append(text)
-    line.append(where, style)
-    console.print(line, soft_wrap=True)
+def _print_parts(console: Console, start: Text, parts: Sequence[Text]) -> None:
+    """`parts` in one line after `start`; on a terminal on which they do not fit, each from a line of its own."""
+    line = Text("   ").join(parts)
+    if not console.is_terminal or start.cell_len + line.cell_len <= console.width:
+        console.print(start + line, soft_wrap=True)
+        return
+    indent = Text(" " * start.cell_len)
+    width = max(_LEAST_WIDTH, console.width - start.cell_len)
+    for number, piece in enumerate(piece for part in parts for piece in part.wrap(console, width)):
+        piece.rstrip()
+        console.print((indent if number else start) + piece, soft_wrap=True)

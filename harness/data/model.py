@@ -1,4 +1,7 @@
-"""The data that runs through leakline: samples, growth, findings, results. Frozen, and plain as JSON."""
+"""The data that runs through leakline: samples, growth, findings, results. Frozen, and plain as JSON.
+
+How it is worded for a person is `leakline.reports`' to say.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from leakline.harness.data.resources import BYTES, MEMORY, RESOURCES, Resource
-from leakline.harness.data.words import amount, few, printable, total
 
 __all__ = [
     "BYTES",
@@ -15,6 +17,7 @@ __all__ = [
     "RESOURCES",
     "CallStats",
     "Companion",
+    "ConnectionRecord",
     "Finding",
     "Frame",
     "FrameKind",
@@ -53,11 +56,12 @@ class Site:
     line: int
     function: str
     text: str = field(default="", compare=False)
+    """What stands on the line."""
     context: tuple[tuple[int, str], ...] = field(default=(), compare=False)
     """The lines around it: (number, text)."""
-    """What stands on the line."""
 
     def __str__(self) -> str:
+        """`FILE:LINE  FUNCTION`, as the patterns of an allow-list are written."""
         return f"{self.file}:{self.line}  {self.function}".rstrip()
 
 
@@ -107,23 +111,6 @@ class Level:
     """The measure in words."""
 
 
-_MOST_OF_A_LINE = 2_000
-
-
-def _text(lines: list[str]) -> str:
-    """Lines that may hold names from a server, as text that is safe to show."""
-    return "\n".join(printable(line, _MOST_OF_A_LINE) for text in lines for line in text.split("\n"))
-
-
-_HOW = {
-    "held": "held by it",
-    "same line": "from the same line",
-    "same function": "from the same function",
-    "same rate": "in step with it",
-    "in all": "of the whole process",
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Companion:
     """A resource that grew with a finding, from the same place."""
@@ -132,10 +119,7 @@ class Companion:
     per_cycle: float
     how: How
     """`held`: memory reached from what leaked. `same line`, `same function`: made there. `same rate`: grew in step.
-    `in all`: of the whole process, several findings together."""
-
-    def __str__(self) -> str:
-        return f"{self.resource} {amount(self.resource, self.per_cycle, sign=True)} a call, {_HOW[self.how]}"
+    `in all`: the process's total, of several findings together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +144,7 @@ class Finding:
     """The stack of the first site, innermost frame first."""
     detail: str = ""
     kept_in: tuple[str, ...] = ()
-    """Containers that grew with it, each as a person would name it, with its growth."""
+    """What retains it: containers that grew with it, each as a person would name it, with its growth."""
     types: tuple[str, ...] = ()
     """Classes of the objects that stay, each with how many a call."""
     processes: tuple[InProcess, ...] = ()
@@ -170,44 +154,6 @@ class Finding:
     def site(self) -> Site | None:
         """The line to look at first."""
         return self.sites[0] if self.sites else None
-
-    @property
-    def by_process(self) -> str:
-        """Which of several processes it grew in, in words; empty where there is one."""
-        if not self.processes:
-            return ""
-        parts = few((f"{total(self.resource, each.grown)} in {each.pid}" for each in self.processes), most=4)
-        return f"of {len(self.processes)} processes: {', '.join(parts)}"
-
-    @property
-    def measure(self) -> str:
-        """The growth in words: `+4.00 a call (exact, 211 calls)`."""
-        growth = self.growth
-        if isinstance(growth, Level):
-            return growth.text
-        if growth.exact:
-            sure = "exact"
-        else:
-            share = self.per_cycle / growth.per_cycle  # the finding may be a part of the resource's growth
-            low, high = (amount(self.resource, share * value) for value in (growth.low, growth.high))
-            sure = f"{low} to {high}"
-        return f"{amount(self.resource, self.per_cycle, sign=True)} a call ({sure}, {growth.cycles} calls)"
-
-    def __str__(self) -> str:
-        where = str(self.site) if self.site is not None else self.detail or "line not known"
-        return f"{self.resource}  {self.measure}  {where}"
-
-    def in_full(self) -> str:
-        """The finding over several lines: the growth, the line and what stands on it, what comes with it."""
-        lines = [str(self)]
-        if self.site is not None and self.site.text:
-            lines.append(f"    {self.site.line} | {self.site.text}")
-        lines += [f"    also from {site}" for site in self.sites[1:]]
-        lines += [f"    {companion}" for companion in self.companions]
-        lines += [f"    {self.detail}"] if self.detail and self.site is not None else []
-        lines += [f"    kept in {kept}" for kept in self.kept_in]
-        lines += [f"    objects of {', '.join(self.types)} a call"] if self.types else []
-        return _text(lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +185,7 @@ class Allocation:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ConnectionRecord:
     """A connection or request that the fakes saw; times are seconds from the run's beginning."""
 
     kind: str
@@ -277,26 +223,13 @@ class RunResult:
     """The run's folder: the journal and the SUT's output."""
     allocations: tuple[Allocation, ...] = ()
     beside: tuple[str, ...] = ()
-    """Other reports in the run's folder: memray's, of what C code allocates."""
-    seen: tuple[Seen, ...] = ()
+    """Names of other reports in the run's folder: memray's, of what C code allocates."""
+    seen: tuple[ConnectionRecord, ...] = ()
     """The newest of what the fakes saw."""
     faults: Mapping[str, int] = field(default_factory=dict)
     """{rule: how often it struck}."""
     about: Mapping[str, str] = field(default_factory=dict)
     """The run's circumstances: command, machine, versions."""
-
-    def __str__(self) -> str:
-        return f"{self.sut} · {self.scenario} · {self.calls.made} calls in {self.seconds:.0f} s"
-
-    def in_full(self) -> str:
-        """The verdict as plain text, for a failing test: the findings first."""
-        lines = [str(self)]
-        lines += [f"LEAKING  {finding.in_full()}" for finding in self.findings]
-        lines += [f"allowed  {finding}  ({why})" for finding, why in self.allowed]
-        lines += [f"unsure   {g.resource}  {g.note}" for g in self.growths if g.state == "inconclusive"]
-        lines += [f"note     {note}" for note in self.notes]
-        lines += [f"calls    {number} failed: {reason}" for reason, number in self.calls.failures.items()]
-        return _text([*lines, f"run      {self.directory}"])
 
     @property
     def leaks(self) -> tuple[Finding, ...]:

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from leakline.harness.data.model import Resource, Sample
 
 MOST = 2048
-"""Of each kind: half an hour of glances, one a second. It is even: the newest stays when every second one goes."""
+"""Of each kind: half an hour of cheap readings, one a second.
+
+It is even: the newest stays when every second one goes.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +42,14 @@ class Readings:
     """
 
     def __init__(self) -> None:
-        self._full, self._glances = _Even(), _Even()
+        self._full, self._cheap = _Even(), _Even()
 
     def add(self, reading: Reading) -> None:
         """The next one."""
-        (self._full if reading.is_full else self._glances).add(reading)
+        (self._full if reading.is_full else self._cheap).add(reading)
 
     def __iter__(self) -> Iterator[Reading]:
-        return heapq.merge(self._full, self._glances, key=lambda reading: reading.at_s)
+        return heapq.merge(self._full, self._cheap, key=lambda reading: reading.at_s)
 
 
 class _Even:

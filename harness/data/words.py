@@ -27,10 +27,10 @@ def total(resource: Resource, value: float) -> str:
     return amount(resource, value, sign=True) if resource in BYTES else f"{value:+.0f}"
 
 
-def few(texts: Iterable[str], most: int = 3) -> list[str]:
-    """The first of `texts`, and how many more there are."""
-    told = list(texts)
-    return told if len(told) <= most else [*told[:most], f"and {len(told) - most} more"]
+def truncate(texts: Iterable[str], most: int = 3) -> list[str]:
+    """The first `most` of `texts`, and how many more there are."""
+    every = list(texts)
+    return every if len(every) <= most else [*every[:most], f"and {len(every) - most} more"]
 
 
 def printable(text: str, most: int = 200) -> str:

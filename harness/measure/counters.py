@@ -63,7 +63,7 @@ class Counters:
     async def rest(self, limit_s: float = LIMIT_S) -> None:
         """Wait until no request is unanswered, and a moment later nothing has moved; `limit_s` at most.
 
-        A glance costs the server a hundredth of a collection.
+        Reading what costs the server nothing takes it a hundredth of a collection.
         """
         began = time.monotonic()
         while (waited_s := time.monotonic() - began) < limit_s:
@@ -73,7 +73,7 @@ class Counters:
                 return
 
     async def until_no_more(self, most: Mapping[Resource, float], limit_s: float) -> None:
-        """Wait until there is no more of each resource than `most` has, of those that a glance tells of.
+        """Wait until there is no more of each resource than `most` has, of those that `read_cheap` has.
 
         A library may give up a connection that ended badly after some seconds only. After `limit_s` they are what
         they are.
@@ -100,7 +100,7 @@ class Counters:
         """The counters now, after a collection."""
         return await self._sut.alive(self._read())
 
-    async def glance(self) -> dict[Resource, float]:
+    async def read_cheap(self) -> dict[Resource, float]:
         """Those of the counters that cost the SUT nothing, and rss, now: calls may be going on."""
         counted = await self._sut.alive(self._agents.peek())
         return self._of_interest({**counted, **self._seen_from_outside()})

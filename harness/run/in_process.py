@@ -7,7 +7,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -36,17 +36,17 @@ class NoGrowth:
     """Measures what a loop's body leaves behind.
 
     `async with no_growth(cycles=200) as each: async for _ in each: await work()`. Leaving the block raises
-    AssertionError with the findings when something grows with the number of cycles; and when that cannot be told,
-    then with how many cycles would tell. `result` holds all of it. The body runs some more times than `cycles`: to
-    warm up, and to find the lines.
+    AssertionError with the findings, in the words of `wording`, when something grows with the number of cycles; and
+    when that cannot be told, then with how many cycles would tell. `result` holds all of it. The body runs some more
+    times than `cycles`: to warm up, and to find the lines.
 
     Raises UsageError for a number of cycles that is too small to judge.
     """
 
-    def __init__(self, cycles: int = 96, *, warmup: int = 16) -> None:
+    def __init__(self, cycles: int = 96, *, warmup: int = 16, wording: Callable[[RunResult], str]) -> None:
         if cycles < MIN_SAMPLES or warmup < 0:
             raise UsageError(f"no_growth: expected at least {MIN_SAMPLES} cycles and a warm-up, found {cycles}")
-        self._cycles, self._warmup = cycles, warmup
+        self._cycles, self._warmup, self._wording = cycles, warmup, wording
         self._samples: tuple[Sample, ...] = ()
         self._names: list[Resource] = []
         self._table = np.zeros(
@@ -75,9 +75,9 @@ class NoGrowth:
         if self.result is None:
             raise AssertionError("no_growth: its loop was never run to the end")
         if self.result.state == "leaking":
-            raise AssertionError(f"growth with each cycle\n{self.result.in_full()}")
+            raise AssertionError(f"growth with each cycle\n{self._wording(self.result)}")
         if self.result.state == "inconclusive":
-            raise AssertionError(f"it cannot be told whether something grows\n{self.result.in_full()}")
+            raise AssertionError(f"it cannot be told whether something grows\n{self._wording(self.result)}")
 
     async def __aiter__(self) -> AsyncIterator[int]:
         self._commands.begin()
@@ -138,12 +138,3 @@ class NoGrowth:
             findings=outcome.findings,
             samples=self._samples,
         )
-
-
-def no_growth(cycles: int = 96, *, warmup: int = 16) -> NoGrowth:
-    """For any coroutine, in the test's own process: fails when what the loop's body leaves behind grows.
-
-    `async with no_growth(cycles=200) as each: async for _ in each: await work()`. Raises UsageError for a number of
-    cycles that is too small to judge.
-    """
-    return NoGrowth(cycles, warmup=warmup)

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from leakline.fakes.ledger import Ledger
-from leakline.harness.data.model import Allocation, Seen
+from leakline.harness.data.model import Allocation, ConnectionRecord
 from leakline.harness.data.survey import OFTEN, Survey
 from leakline.harness.run.settings import SoakSettings
 from leakline.harness.server.programs import run_briefly
@@ -66,11 +66,11 @@ def command(settings: SoakSettings) -> str:
     return shlex.join(words)
 
 
-def seen(ledger: Ledger, began: float) -> tuple[Seen, ...]:
+def seen(ledger: Ledger, began: float) -> tuple[ConnectionRecord, ...]:
     """The newest of what the fakes saw, oldest first. `began` is the run's beginning in Unix seconds."""
     rows = sorted((*ledger.ended(), *ledger.still_open()), key=lambda c: c.opened_at)[-_MOST_SEEN:]
     return tuple(
-        Seen(
+        ConnectionRecord(
             row.kind,
             row.call,
             round(row.opened_at - began, 3),

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from leakline.harness.data.model import MEMORY, Finding, Growth, Level, Resource, RunResult, Sample
-from leakline.harness.data.words import few
+from leakline.harness.data.words import truncate
 from leakline.harness.drive.governor import govern, idle
 from leakline.harness.judge.growth import FIRST_LOOK, FLOOR, LAST_LOOK, MIN_SAMPLES, SECOND_LOOK, floors_for, judge
 from leakline.harness.judge.processes import by_process, ended, told, with_children, without_children
@@ -256,7 +256,7 @@ class _Run:
 
     def _result(self, growths: Sequence[Growth], levels: Sequence[Level], found: tuple[Finding, ...]) -> Measured:
         calls = self._calls.stats
-        notes = few(
+        notes = truncate(
             f"a message that Twilio would refuse: {text} ({n} calls)"
             for text, n in self._calls.problems.most_common()
         )
@@ -279,7 +279,7 @@ class _Run:
             levels=tuple(levels),
             unmeasured=self._checks.unmeasured,
             notes=tuple(notes),
-            doubts=tuple(few(self._loss(pid, cycles) for pid, cycles in self._ended.items())),
+            doubts=tuple(truncate(self._loss(pid, cycles) for pid, cycles in self._ended.items())),
             allocations=self._lines.allocations,
             artifacts=self._lines.beside,
         )

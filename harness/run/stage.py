@@ -16,7 +16,7 @@ from leakline.fakes.openai import OpenAIServer
 from leakline.fakes.twilio import Pace, TwilioRest
 from leakline.harness.data.errors import RunError, ServerEndedError, UsageError
 from leakline.harness.data.model import Allocation, CallStats, Finding, Growth, Level, Resource, RunResult, Sample
-from leakline.harness.data.words import few
+from leakline.harness.data.words import truncate
 from leakline.harness.drive.batches import Calls
 from leakline.harness.drive.telephone import API_KEY, Telephone, model_environment, on_line
 from leakline.harness.judge.budgets import Policy
@@ -121,7 +121,7 @@ class Stage:
     async def finish(self, measured: Measured) -> RunResult:
         """Stop the server, and say what all that was measured comes to; the journal gets it too."""
         today = datetime.now().astimezone().date()
-        doubts = (*measured.doubts, *few(self.agents.detached))
+        doubts = (*measured.doubts, *truncate(self.agents.detached))
         evidence = Evidence(
             measured.growths,
             measured.calls,
@@ -145,7 +145,13 @@ class Stage:
             levels=measured.levels,
             allowed=outcome.allowed,
             unmeasured={**self._unmeasured(measured.growths), **measured.unmeasured},
-            notes=(*self.notes, *few(self.agents.problems), *measured.notes, *outcome.notes, *await self._stop()),
+            notes=(
+                *self.notes,
+                *truncate(self.agents.problems),
+                *measured.notes,
+                *outcome.notes,
+                *await self._stop(),
+            ),
             doubts=doubts,
             directory=str(self.directory),
             allocations=measured.allocations,

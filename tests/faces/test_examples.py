@@ -14,6 +14,7 @@ from leakline.harness.run.settings import SoakSettings
 from leakline.harness.run.soak import soak
 from leakline.harness.server.ports import free_port
 from leakline.harness.server.process import Sut
+from leakline.reports.text import in_full
 from leakline.scenarios import BUILT_IN, Scenario
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -36,7 +37,7 @@ def test_the_server_is_clean_until_a_caller_is_dropped(tmp_path: Path) -> None:
     (found,) = dropped.findings
     assert found.resource == "connections"
     assert found.site is not None
-    assert found.site.text.startswith("model = await websockets.connect("), dropped.in_full()
+    assert found.site.text.startswith("model = await websockets.connect("), in_full(dropped)
 
 
 def test_the_mended_one_is_clean_then_too(tmp_path: Path) -> None:
@@ -122,6 +123,6 @@ def test_a_server_that_is_slow_at_first_gets_a_second_chance(tmp_path: Path) -> 
     )
     result = asyncio.run(soak(settings))
     again = result.calls.made_again  # of the first batch that it was deaf to: it took those calls too
-    assert 0 < again == result.calls.failed, result.in_full()
-    assert result.state == "clean", result.in_full()
+    assert 0 < again == result.calls.failed, in_full(result)
+    assert result.state == "clean", in_full(result)
     assert f"{again} calls failed, a whole batch at a time, and were made again" in " ".join(result.notes)

@@ -60,4 +60,4 @@ def test_one_that_moves_code_passes_and_one_that_adds_a_leak_fails_on_its_line(p
     assert f"::error file=server.py,line={line}," in added.stdout
     assert "worse   tasks" in added.stdout  # it is at the place of the known one, and more than it
     assert "now with timers +1.00 a call" in added.stdout
-    assert "| timers |" in (project / "summary.md").read_text()
+    assert "\n  - timers +1.00 a call, " in (project / "summary.md").read_text()

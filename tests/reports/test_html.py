@@ -10,17 +10,18 @@ from leakline.harness.data.model import (
     Allocation,
     CallStats,
     Companion,
+    ConnectionRecord,
     Finding,
     Frame,
     Growth,
     RunResult,
     Sample,
-    Seen,
     Site,
 )
 from leakline.harness.data.resources import gauge
 from leakline.harness.judge.compare import compare
-from leakline.reports.html import compare_html, html, verdict_sentence
+from leakline.reports.blocks import verdict
+from leakline.reports.html import compare_html, html
 
 HOSTILE = "<script>document.title='owned'</script>\x1b[31m\x07\udcff\"'&" + "x" * 10_000
 
@@ -62,7 +63,7 @@ def result(*, samples: int = 13, findings: int = 2, name: str = "server") -> Run
         for _ in range(findings)
     )
     seen = tuple(
-        Seen("realtime", f"CA{n}", n / 2, None if n % 5 == 0 else n / 2 + 1, "closed 1000", n % 7 == 0)
+        ConnectionRecord("realtime", f"CA{n}", n / 2, None if n % 5 == 0 else n / 2 + 1, "closed 1000", n % 7 == 0)
         for n in range(40)
     )
     return RunResult(
@@ -130,7 +131,8 @@ def test_hostile_names_are_text(browser: Browser, tmp_path: Path) -> None:
         HOSTILE, HOSTILE, "leaking", CallStats(9, 8, {HOSTILE: 1}), 3.0, (growth,), (finding,),
         tuple(Sample(n, 0.0, {growth.resource: float(n)}) for n in range(9)),
         allowed=((finding, HOSTILE),), unmeasured={"heap": HOSTILE}, notes=(HOSTILE,), directory=HOSTILE,
-        allocations=(Allocation(frames, 9.0, 1.0),), seen=(Seen(HOSTILE, HOSTILE, 0.0, None, HOSTILE, False),),
+        allocations=(Allocation(frames, 9.0, 1.0),),
+        seen=(ConnectionRecord(HOSTILE, HOSTILE, 0.0, None, HOSTILE, False),),
         faults={HOSTILE: 1}, about={"command": HOSTILE, HOSTILE: HOSTILE},
     )  # fmt: skip
     text = html(bad)
@@ -162,5 +164,5 @@ def test_a_big_run_opens(browser: Browser, tmp_path: Path) -> None:
 
 
 def test_the_verdict_in_one_sentence() -> None:
-    assert verdict_sentence(result(findings=0)) == "Clean: nothing grows with the calls"
-    assert verdict_sentence(result(findings=1)) == "Leaking: timers +1.00 a call in leak"
+    assert verdict(result(findings=0)) == "Clean: nothing grows with the calls"
+    assert verdict(result(findings=1)) == "Leaking: timers +1.00 a call in leak"

@@ -58,7 +58,7 @@ def test_a_finding_says_how_much_where_and_what_comes_with_it() -> None:
         line.index(what) for line in lines for what in ("+4.00", "88 │", "also", "heap +3.1") if what in line
     } == {25}
     assert "also from app.py:90" in text
-    assert "heap +3.1 KiB a call, held by it" in text
+    assert "heap +3.1 KiB a call, retained by it" in text
 
 
 def test_doubt_failures_and_what_was_not_measured_are_said() -> None:
@@ -71,14 +71,39 @@ def test_doubt_failures_and_what_was_not_measured_are_said() -> None:
             ),
             calls=CallStats(100, 97, MappingProxyType({"refused: HTTP 503": 3})),
             unmeasured=MappingProxyType(dict.fromkeys(("timers", "listeners"), "no Python agent in the server")),
-            notes=("the agent stepped aside",),
+            notes=("the agent failed and was detached",),
         )
     )
-    assert "unsure    rss          +20.0 KiB a call: more calls would tell" in text
-    assert "heap         +900 B a call: grew at first, then stopped: warm-up" in text
-    assert "unseen    timers  listeners  no Python agent in the server" in text
-    assert "3 of 100 did not go as scripted: refused: HTTP 503 (3)" in text
-    assert "the agent stepped aside" in text
+    assert text.splitlines()[3:] == [
+        "  inconclusive  rss          +20.0 KiB a call: more calls would tell",
+        "  clean         heap",
+        "                heap +900 B a call: grew at first, then stopped: warm-up",
+        "  not measured  timers  listeners   no Python agent in the server",
+        "  calls         3 of 100 did not go as scripted",
+        "                  3 calls: refused: HTTP 503",
+        "  note          the agent failed and was detached",
+        "  run           runs/1",
+        "",
+    ]
+
+
+def test_on_a_narrow_terminal_long_lines_are_broken_below_where_they_begin() -> None:
+    output = io.StringIO()
+    leak = Growth("listeners", "leaking", 4.0, 4.0, 4.0, True, 96, 13)
+    site = Site("app/adapter.py", 88, "Adapter.connect_to_the_model")
+    finding = Finding("listeners", 4.0, leak, (site,), kept_in=("app.adapter.Adapter.all_of_them (+4.00 a call)",))
+    console = Console(file=output, width=60, force_terminal=True, color_system=None)
+    terminal.show(console, result(state="leaking", findings=(finding,)))
+    assert output.getvalue().splitlines()[3:-1] == [
+        "  LEAKING   listeners    +4.00 a call (exact, 96 calls)",
+        "                         app/adapter.py:88",
+        "                         Adapter.connect_to_the_model",
+        "                         retained by",
+        "                         app.adapter.Adapter.all_of_them",
+        "                         (+4.00 a call)",
+        "  clean     fds  heap",
+        "  run       runs/1",
+    ]
 
 
 def test_what_a_server_names_is_shown_as_text() -> None:

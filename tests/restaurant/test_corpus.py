@@ -10,6 +10,7 @@ from leakline import demo
 from leakline.harness.data.model import RunResult
 from leakline.harness.run.settings import SoakSettings
 from leakline.harness.run.soak import soak
+from leakline.reports.text import in_full
 
 # Leak: {resource: functions of which one is named; none where no line can be known}; the first one is always found.
 CORPUS: dict[str, dict[str, set[str]]] = {
@@ -60,15 +61,15 @@ def test_a_leak_alone_is_found_where_it_is_made(leak: str, tmp_path: Path) -> No
     result = run(leak, tmp_path, 32)
     expected = CORPUS[leak]
     grew = {resource for f in result.findings for resource in (f.resource, *(c.resource for c in f.companions))}
-    assert next(iter(expected)) in grew, result.in_full()
-    assert len(result.findings) <= (2 if leak in TWO_FINDINGS else 1), result.in_full()
+    assert next(iter(expected)) in grew, in_full(result)
+    assert len(result.findings) <= (2 if leak in TWO_FINDINGS else 1), in_full(result)
     if leak in TWO_FINDINGS:  # the function at fault is the second one's
-        assert {str(f.resource) for f in result.findings} == set(expected), result.in_full()
+        assert {str(f.resource) for f in result.findings} == set(expected), in_full(result)
     for finding in result.findings:
-        assert finding.resource in expected, result.in_full()
+        assert finding.resource in expected, in_full(result)
         functions = {site.function for site in finding.sites}
-        assert functions & expected[finding.resource] or functions == expected[finding.resource], result.in_full()
-        assert finding.kept_in == KEPT.get(leak, finding.kept_in), result.in_full()
+        assert functions & expected[finding.resource] or functions == expected[finding.resource], in_full(result)
+        assert finding.kept_in == KEPT.get(leak, finding.kept_in), in_full(result)
 
 
 @pytest.mark.parametrize(
@@ -78,4 +79,4 @@ def test_the_sound_server_is_clean_on_the_paths_where_leaks_hide(edge: str, tmp_
     settings = demo.given(edge, {"cycles": 48, "runs": str(tmp_path)})
     settings["env"] |= {"RESTAURANT_LEAKS": "none"}
     result = asyncio.run(soak(SoakSettings(**settings)))
-    assert result.state == "clean", result.in_full()
+    assert result.state == "clean", in_full(result)

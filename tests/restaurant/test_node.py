@@ -15,6 +15,7 @@ from leakline.harness.data.model import RunResult
 from leakline.harness.run.settings import SoakSettings
 from leakline.harness.run.soak import soak
 from leakline.harness.server.ports import free_port, is_listening
+from leakline.reports.text import in_full
 from leakline.restaurant.leaks import Leak
 
 MISSING_HERE = {
@@ -124,10 +125,10 @@ def test_a_leak_alone_is_found_where_it_is_made(
 ) -> None:
     result = run_soak(leak, tmp_path)
     (found,) = result.findings
-    assert str(found.resource) == resource, result.in_full()
+    assert str(found.resource) == resource, in_full(result)
     assert found.per_cycle == pytest.approx(per_call, rel=0.05)
     assert found.site is not None
-    assert found.site.function == function, result.in_full()
+    assert found.site.function == function, in_full(result)
     assert "resourceTimingBuffer" not in "".join(found.kept_in)  # Node's own, of each fetch
 
 
@@ -135,11 +136,11 @@ def test_a_leak_alone_is_found_where_it_is_made(
 def test_what_is_only_kept_is_named_by_what_keeps_it(restaurant_node: Path, tmp_path: Path) -> None:
     result = run_soak("unbounded_carts", tmp_path)
     (found,) = result.findings
-    assert found.resource == "objects", result.in_full()
-    assert found.kept_in == ("Carts.carts (+1.00 a call)",), result.in_full()
+    assert found.resource == "objects", in_full(result)
+    assert found.kept_in == ("Carts.carts (+1.00 a call)",), in_full(result)
 
 
 def test_the_sound_server_is_clean(restaurant_node: Path, tmp_path: Path) -> None:
     result = run_soak("none", tmp_path)
-    assert result.state == "clean", result.in_full()
+    assert result.state == "clean", in_full(result)
     assert not result.unmeasured

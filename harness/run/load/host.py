@@ -75,7 +75,7 @@ class Host:
                     values = await self._stage.counters.read()
                     due = time.monotonic() + self._every_s
                 else:
-                    values = await self._stage.counters.glance()
+                    values = await self._stage.counters.read_cheap()
                 reading = Reading(self._at_s(), self._calls, self._now_users, dict(values), is_full)
                 self._readings.add(reading)
                 self._untold.append(reading)

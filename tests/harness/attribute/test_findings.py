@@ -5,6 +5,8 @@ import pytest
 from leakline.harness.attribute import findings, unexplained
 from leakline.harness.data.model import Frame, Growth, Resource
 from leakline.harness.data.survey import Keeper, SiteCount, Survey
+from leakline.reports.blocks import companion, finding
+from leakline.reports.text import finding_in_full, one_line
 
 ROOT = Path("/srv/app")
 LIBRARY = Frame("/venv/lib/python3.11/site-packages/websockets/client.py", 9, "connect", "library")
@@ -26,7 +28,7 @@ def test_a_finding_names_the_users_line_not_the_librarys() -> None:
     rows: dict[Resource, list[SiteCount]] = {"sockets": [SiteCount((LIBRARY, user(50), user(9, "main")), 10, 0)]}
     (found,) = findings.build([growth("sockets", 1.0)], survey(rows), ROOT)
     assert str(found.site) == "server.py:50  serve"
-    assert str(found) == "sockets  +1.00 a call (exact, 100 calls)  server.py:50  serve"
+    assert one_line(finding(found)) == "sockets  +1.00 a call (exact, 100 calls)  server.py:50  serve"
 
 
 def test_a_librarys_line_is_named_when_there_is_no_other_and_shortened() -> None:
@@ -122,8 +124,8 @@ def test_native_memory_beside_a_leak_is_said_with_it() -> None:
     grown = [growth("threads", 1.0), growth("heap", 5000.0)]
     rows: dict[Resource, list[SiteCount]] = {"threads": [SiteCount((user(5),), 10, 30_000)]}
     (found,) = findings.build(grown, survey(rows), ROOT, survey({}, (SiteCount((user(99, "once"),), 1, 5_000),)))
-    assert [str(c) for c in found.companions] == [
-        "heap +2.9 KiB a call, held by it",
+    assert [companion(c) for c in found.companions] == [
+        "heap +2.9 KiB a call, retained by it",
         "heap +2.0 KiB a call, in step with it",
     ]
     (alone,) = findings.build([growth("heap", 5000.0)], survey({}), ROOT, survey({}))
@@ -135,17 +137,17 @@ def test_heap_that_a_finding_holds_is_not_told_twice() -> None:
     grown = [growth("listeners", 4.0), growth("heap", 3500.0)]
     assert not unexplained.needs_deep_watch(grown, survey(rows))
     (found,) = findings.build(grown, survey(rows), ROOT)
-    assert [str(c) for c in found.companions] == ["heap +2.9 KiB a call, held by it"]
+    assert [companion(c) for c in found.companions] == ["heap +2.9 KiB a call, retained by it"]
 
 
 def test_without_an_agent_there_are_findings_without_a_line() -> None:
     found = findings.build([growth("sockets", 1.0), growth("fds", 1.0), growth("rss", 40_000.0)], None, ROOT)
     assert [f.resource for f in found] == ["sockets"]
     assert {c.resource for c in found[0].companions} == {"fds", "rss"}
-    assert str(found[0]).endswith("line not known")
+    assert finding(found[0]).where == "line not known"
     (native,) = findings.build([growth("rss", 40_000.0)], None, ROOT)
     assert (native.resource, native.site) == ("rss", None)
-    assert "native" in str(native)
+    assert "native" in native.detail
 
 
 def test_what_does_not_leak_is_no_finding() -> None:
@@ -160,9 +162,9 @@ def test_a_finding_in_full_shows_the_line_and_what_comes_with_it(tmp_path: Path)
         "tasks": [SiteCount((Frame(str(file), 2, "", "user"),), 10, 0)],
     }
     (found,) = findings.build([growth("sockets", 1.0), growth("tasks", 1.0)], survey(rows), tmp_path)
-    assert found.in_full().splitlines() == [
+    assert finding_in_full(found).splitlines() == [
         "sockets  +1.00 a call (exact, 100 calls)  server.py:2  serve",
-        "    2 | model = await connect(url)",
+        "    2 │ model = await connect(url)",
         "    tasks +1.00 a call, from the same line",
     ]
 
@@ -175,7 +177,7 @@ def test_what_one_function_made_on_two_lines_is_one_finding() -> None:
     }
     (found,) = findings.build([growth("sockets", 1.0), growth("tasks", 2.0)], survey(rows), ROOT)
     assert (found.resource, [s.line for s in found.sites]) == ("sockets", [60, 76])
-    assert [str(c) for c in found.companions] == ["tasks +2.00 a call, from the same function"]
+    assert [companion(c) for c in found.companions] == ["tasks +2.00 a call, from the same function"]
 
 
 def test_a_timer_that_a_leaked_task_renews_goes_with_the_task() -> None:
@@ -187,7 +189,7 @@ def test_a_timer_that_a_leaked_task_renews_goes_with_the_task() -> None:
     }
     (found,) = findings.build([growth("tasks", 1.0), growth("timers", 1.0)], survey(rows), ROOT)
     assert (found.resource, [s.line for s in found.sites]) == ("tasks", [82, 50])
-    assert [str(c) for c in found.companions] == ["timers +1.00 a call, from the same function"]
+    assert [companion(c) for c in found.companions] == ["timers +1.00 a call, from the same function"]
 
 
 def test_a_connection_goes_with_the_sockets_that_a_library_has_for_each() -> None:
@@ -216,7 +218,7 @@ def test_what_is_renewed_in_two_places_for_each_leaked_thing_goes_with_it() -> N
         "timers": [SiteCount((LIBRARY,), 6, 0), SiteCount((user(3, "serve"),), 4, 0)],
     }
     (found,) = findings.build([growth("sockets", 1.0), growth("timers", 1.0)], survey(rows), ROOT)
-    assert [str(c) for c in found.companions] == ["timers +1.00 a call, in step with it"]
+    assert [companion(c) for c in found.companions] == ["timers +1.00 a call, in step with it"]
 
 
 def test_steady_state_is_left_out_when_the_rest_explains_the_growth() -> None:
@@ -235,7 +237,7 @@ def test_memory_alone_is_named_by_what_keeps_it() -> None:
     )
     (found,) = findings.build([growth("objects", 3.0)], Survey(10, keepers=keepers), ROOT)
     assert found.kept_in == ("app.Carts.carts (+1.00 a call)",)
-    assert found.in_full().endswith("kept in app.Carts.carts (+1.00 a call)")
+    assert finding_in_full(found).endswith("retained by app.Carts.carts (+1.00 a call)")
 
 
 def test_a_text_that_grows_is_named_where_it_grew_and_by_what_keeps_it() -> None:

@@ -21,6 +21,7 @@ from leakline.harness.data.model import (
 from leakline.harness.judge import budgets
 from leakline.harness.judge.compare import compare
 from leakline.harness.run import stored
+from leakline.reports.text import difference_line
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -73,7 +74,7 @@ def test_two_runs_are_compared_leak_by_leak(before: list[Finding], after: list[F
 
 def test_a_difference_says_where_and_how_much() -> None:
     (difference,) = compare(result(finding()), result(finding(rate=3.0)))
-    assert str(difference) == "worse   timers  +1.00 -> +3.00 a call  app.py:7  leak"
+    assert difference_line(difference) == "worse   timers  +1.00 -> +3.00 a call  app.py:7  leak"
 
 
 def test_amounts_have_units() -> None:
@@ -125,6 +126,6 @@ def test_another_resource_at_the_same_place_is_worse_and_its_line_comes_first() 
     (difference,) = compare(result(before), result(after))
     assert difference.kind == "worse"
     assert difference.finding.sites[0].text == "new_timer()"
-    assert str(difference).endswith("app.py:9  leak  now with timers +2.00 a call")
+    assert difference_line(difference).endswith("app.py:9  leak  now with timers +2.00 a call")
     memory = replace(before, companions=(Companion("heap", 2000.0, "held"),))
     assert [d.kind for d in compare(result(before), result(memory))] == ["same"]

@@ -13,6 +13,7 @@ from leakline.harness.measure import descriptors, process
 from leakline.harness.measure.agents import survey_of
 from leakline.harness.run.settings import SoakSettings
 from leakline.harness.run.soak import soak
+from leakline.reports.text import in_full
 
 SUTS = Path(__file__).parents[2] / "suts"
 WORKERS = {
@@ -37,17 +38,17 @@ def test_workers_are_counted_in_sum_and_each(server: str, leak: str, suts_python
         env={"LEAK": leak},
         code=(str(SUTS),),
     )
-    assert not result.unmeasured, result.in_full()
+    assert not result.unmeasured, in_full(result)
     if not leak:
-        assert result.state == "clean", result.in_full()
+        assert result.state == "clean", in_full(result)
         return
     (found,) = result.findings
-    assert found.resource == "tasks", result.in_full()
-    assert found.growth.exact, result.in_full()  # type: ignore[union-attr]
+    assert found.resource == "tasks", in_full(result)
+    assert found.growth.exact, in_full(result)  # type: ignore[union-attr]
     assert found.site is not None
-    assert found.site.function == "leak_one", result.in_full()
+    assert found.site.function == "leak_one", in_full(result)
     busy = [each for each in found.processes if each.grown]
-    assert len(busy) == 2, result.in_full()
+    assert len(busy) == 2, in_full(result)
     assert sum(each.grown for each in busy) == 32
     assert len(result.samples[-1].processes) >= 3
     total = sum(values.get("tasks", 0.0) for values in result.samples[-1].processes.values())
@@ -58,19 +59,18 @@ def test_a_cluster_of_node_is(node_modules: Path, tmp_path: Path) -> None:
     result = run(tmp_path, sut=f"node {node_modules / 'cluster.mjs'} {{port}} timer", url="ws://127.0.0.1:{port}/")
     (found,) = result.findings
     assert found.site is not None
-    assert (found.resource, found.site.function) == ("timers", "timer"), result.in_full()
-    assert [each.grown > 0 for each in found.processes] == [True, True, False], result.in_full()
+    assert (found.resource, found.site.function) == ("timers", "timer"), in_full(result)
+    assert [each.grown > 0 for each in found.processes] == [True, True, False], in_full(result)
 
 
 def test_growth_is_told_of_each_process_and_of_one_that_was_started_meanwhile_from_nothing() -> None:
     found = Finding("tasks", 1.0, Growth("tasks", "leaking", 1.0, 1.0, 1.0, True, 8, 9))
     first = Sample(0, 0.0, {"tasks": 3.0}, {"41": {"tasks": 1.0}, "42": {"tasks": 2.0}})
     last = Sample(8, 1.0, {"tasks": 12.0}, {"41": {"tasks": 2.0}, "43": {"tasks": 10.0}, "44": {"rss": 1.0}})
-    (told,) = by_process([found], [first, last])
-    assert [(each.pid, each.grown) for each in told.processes] == [(43, 10.0), (41, 1.0)]
-    assert told.by_process == "of 2 processes: +10 in 43, +1 in 41"
+    (of_two,) = by_process([found], [first, last])
+    assert [(each.pid, each.grown) for each in of_two.processes] == [(43, 10.0), (41, 1.0)]
     (alone,) = by_process([found], [Sample(0, 0.0, {"tasks": 3.0})])
-    assert alone.by_process == ""
+    assert alone.processes == ()
 
 
 def test_what_one_place_made_in_several_processes_is_one_row() -> None:
@@ -95,6 +95,6 @@ def test_what_the_system_does_not_tell_is_said_to_be_unseen(
     for probe in (process, descriptors):
         monkeypatch.setattr(probe, "_PROC", tmp_path / "no-proc")  # as on macOS
     result = asyncio.run(soak(bridge("model_socket", cycles=16, settle=0.5, peak=True, scenario="voicemail")))
-    assert {found.resource for found in result.findings} == {"connections"}, result.in_full()
+    assert {found.resource for found in result.findings} == {"connections"}, in_full(result)
     assert result.unmeasured == dict.fromkeys(("wakeups", "peak_heap"), "the operating system does not tell")
     assert {"fds", "sockets", "threads", "rss"} <= result.samples[0].values.keys()

@@ -6,6 +6,7 @@ import pytest
 
 from leakline import no_growth
 from leakline.harness.data.errors import UsageError
+from leakline.reports.text import in_full
 
 KEPT: list[object] = []
 TALK = bytearray()
@@ -39,7 +40,7 @@ def test_what_leaves_nothing_behind_passes() -> None:
             async for _ in each:
                 await sound()
         assert each.result is not None
-        assert each.result.state == "clean", each.result.in_full()
+        assert each.result.state == "clean", in_full(each.result)
 
     asyncio.run(run())
 
@@ -60,10 +61,10 @@ def test_what_grows_fails_with_its_line(work: object, text: str, resource: str) 
 
     with pytest.raises(AssertionError, match="growth with each cycle") as failure:
         asyncio.run(run())
-    told = str(failure.value)
-    assert f"LEAKING  {resource}" in told
-    assert f"tests/harness/run/test_in_process.py:{line_of(text)}" in told
-    assert "kept in" in told
+    message = str(failure.value)
+    assert f"LEAKING  {resource}" in message
+    assert f"tests/harness/run/test_in_process.py:{line_of(text)}" in message
+    assert "retained by" in message
 
 
 def test_an_error_of_the_work_is_the_tests() -> None:

@@ -12,6 +12,7 @@ import pytest
 from leakline.harness.data.model import RunResult
 from leakline.harness.run.settings import SoakSettings
 from leakline.harness.run.soak import soak
+from leakline.reports.text import in_full
 
 Soak = Callable[..., RunResult]
 
@@ -60,33 +61,33 @@ def test_a_planted_leak_is_one_finding_on_its_line(
 ) -> None:
     result = soaked(leak, framework)
     (found,) = result.findings
-    assert str(found.resource) == resource, result.in_full()
-    assert found.site is not None, result.in_full()
-    assert found.site.line == line_of(node_modules, text), result.in_full()
+    assert str(found.resource) == resource, in_full(result)
+    assert found.site is not None, in_full(result)
+    assert found.site.line == line_of(node_modules, text), in_full(result)
     growth = next(g for g in result.growths if g.resource == resource)
-    assert growth.per_cycle == pytest.approx(1.0), result.in_full()
+    assert growth.per_cycle == pytest.approx(1.0), in_full(result)
 
 
 def test_what_is_kept_in_a_map_is_named_by_it(soaked: Soak) -> None:
     result = soaked("map")
     (found,) = result.findings
-    assert found.resource in ("objects", "heap"), result.in_full()
-    assert found.kept_in == ("byCall (+1.00 a call)",), result.in_full()
+    assert found.resource in ("objects", "heap"), in_full(result)
+    assert found.kept_in == ("byCall (+1.00 a call)",), in_full(result)
 
 
 def test_memory_outside_of_the_heap_counts(soaked: Soak) -> None:
     result = soaked("buffer")
     heap = next(g for g in result.growths if g.resource == "heap")
-    assert heap.state == "leaking", result.in_full()
+    assert heap.state == "leaking", in_full(result)
     assert heap.per_cycle == pytest.approx(100_000, rel=0.3)
 
 
 def test_a_text_that_grows_is_found_though_it_is_no_object(soaked: Soak, node_modules: Path) -> None:
     result = soaked("text", cycles=48)
     (found,) = result.findings
-    assert found.resource == "heap", result.in_full()
-    assert found.per_cycle == pytest.approx(6000, rel=0.3), result.in_full()
-    assert line_of(node_modules, "text() {") in [site.line for site in found.sites], result.in_full()
+    assert found.resource == "heap", in_full(result)
+    assert found.per_cycle == pytest.approx(6000, rel=0.3), in_full(result)
+    assert line_of(node_modules, "text() {") in [site.line for site in found.sites], in_full(result)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_a_text_that_grows_is_found_though_it_is_no_object(soaked: Soak, node_mo
 )
 def test_a_sound_server_is_clean(soaked: Soak, leak: str, framework: str) -> None:
     result = soaked(leak, framework, cycles=48)
-    assert result.state == "clean", result.in_full()
+    assert result.state == "clean", in_full(result)
 
 
 @pytest.mark.parametrize("platform", ["python", "node"])
@@ -122,7 +123,7 @@ def test_a_server_with_hard_coded_hosts_is_soaked_as_it_is(platform: str, node_m
         )
     )
     (found,) = result.findings
-    assert (str(found.resource), found.per_cycle) == ("connections", 1.0), result.in_full()
+    assert (str(found.resource), found.per_cycle) == ("connections", 1.0), in_full(result)
 
 
 def test_a_line_is_the_sources_where_there_is_a_source_map(node_modules: Path, soaked: Soak, tmp_path: Path) -> None:
@@ -138,6 +139,6 @@ def test_a_line_is_the_sources_where_there_is_a_source_map(node_modules: Path, s
     finally:
         compiled.unlink()
     (found,) = result.findings
-    assert found.site is not None, result.in_full()
-    assert Path(found.site.file).name == "bridge.ts", result.in_full()
+    assert found.site is not None, in_full(result)
+    assert Path(found.site.file).name == "bridge.ts", in_full(result)
     assert found.site.line == line_of(node_modules, "timer() {") + 10

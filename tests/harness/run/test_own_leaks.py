@@ -6,6 +6,7 @@ from pathlib import Path
 
 from leakline.harness.run.settings import SoakSettings
 from leakline.harness.run.soak import soak
+from leakline.reports.text import in_full
 
 OURSELVES = Path(__file__).parents[2] / "suts" / "ourselves.py"
 CACHES_FILL = 275
@@ -22,5 +23,5 @@ def test_the_harness_and_its_fakes_leave_nothing_of_a_call(tmp_path: Path) -> No
         runs=str(tmp_path / "runs"),
     )
     result = asyncio.run(soak(settings))
-    assert result.state == "clean", result.in_full()
+    assert result.state == "clean", in_full(result)
     assert result.calls.failed == 0

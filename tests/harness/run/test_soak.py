@@ -17,6 +17,7 @@ from leakline.harness.data.model import RunResult
 from leakline.harness.run.settings import SoakSettings
 from leakline.harness.run.soak import soak
 from leakline.harness.server.process import Sut
+from leakline.reports.text import in_full
 
 Bridge = Callable[..., SoakSettings]
 SOURCE = (Path(__file__).parents[2] / "suts" / "bridge.py").read_text().splitlines()
@@ -36,8 +37,8 @@ def test_what_outlives_a_server_that_is_stopped_in_the_middle_of_its_calls(
     bridge: Bridge, leak: str, resource: str
 ) -> None:
     result = run(bridge(leak, scenario="server_restart", cycles=9, warmup=1, settle=0.5))
-    assert [f.resource for f in result.findings] == ([resource] if resource else []), result.in_full()
-    assert result.state == ("leaking" if resource else "clean"), result.in_full()
+    assert [f.resource for f in result.findings] == ([resource] if resource else []), in_full(result)
+    assert result.state == ("leaking" if resource else "clean"), in_full(result)
     assert any("started again" in note for note in result.notes)
     if leak == "orphan":
         assert not [p for p in psutil.process_iter() if _words(p) == ["sleep", "600"]]
@@ -65,7 +66,7 @@ def test_a_planted_leak_is_the_one_finding(
     bridge: Bridge, leak: str, resource: str, per_cycle: float | None, line: str
 ) -> None:
     result = run(bridge(leak, settle=1.0))
-    assert [f.resource for f in result.findings] == [resource], result.in_full()
+    assert [f.resource for f in result.findings] == [resource], in_full(result)
     (found,) = result.findings
     assert found.site is not None
     assert (Path(found.site.file).name, found.site.line) == ("bridge.py", line_of(line))
@@ -90,45 +91,45 @@ def test_other_things_that_stay_are_counted_and_told_by_kind(
     bridge: Bridge, leak: str, resource: str, line: str, detail: str
 ) -> None:
     result = run(bridge(leak, settle=0.5, cycles=24))
-    assert len(result.findings) == 1, result.in_full()
+    assert len(result.findings) == 1, in_full(result)
     (found,) = result.findings
-    assert (str(found.resource), found.per_cycle) == (resource, 1.0), result.in_full()
-    assert (found.site.line if found.site is not None else 0) == (line_of(line) if line else 0), result.in_full()
+    assert (str(found.resource), found.per_cycle) == (resource, 1.0), in_full(result)
+    assert (found.site.line if found.site is not None else 0) == (line_of(line) if line else 0), in_full(result)
     assert found.detail == detail
 
 
 def test_a_line_is_found_though_no_call_succeeds_while_the_server_is_watched(bridge: Bridge) -> None:
     result = run(bridge("shy", settle=0.5, cycles=24))
-    assert len(result.findings) == 1, result.in_full()
+    assert len(result.findings) == 1, in_full(result)
     (found,) = result.findings
     assert found.site is not None
     assert (found.resource, found.per_cycle, found.site.line) == ("timers", 1.0, line_of("call_later(7200, print)"))
     # By when the server sees that it is watched, a fast caller may have said all that it has to say.
     closed = {"the server closed 1011 during step 1 (Say)", "the server closed 1011 during step 3 (Listen)"}
-    assert set(result.calls.failures) & closed, result.in_full()
-    assert set(result.calls.failures) <= closed, result.in_full()
+    assert set(result.calls.failures) & closed, in_full(result)
+    assert set(result.calls.failures) <= closed, in_full(result)
 
 
 def test_calls_become_slower_when_a_server_misses_what_fast_callers_say(bridge: Bridge) -> None:
     result = run(bridge("deaf", speed=20.0, cycles=48, warmup=4))
-    assert result.state == "clean", result.in_full()
+    assert result.state == "clean", in_full(result)
     sessions = sum(1 for row in result.seen if row.kind == "realtime")
-    assert 0 < sessions - result.calls.made + result.calls.failed <= 16, result.in_full()  # batches made again
+    assert 0 < sessions - result.calls.made + result.calls.failed <= 16, in_full(result)  # batches made again
 
 
 def test_a_registry_that_grows_is_named(bridge: Bridge) -> None:
     result = run(bridge("registry", settle=0.5, cycles=24))
     (found,) = result.findings
-    assert found.kept_in == ("__main__.BY_CALL (+1.00 a call)",), result.in_full()
+    assert found.kept_in == ("__main__.BY_CALL (+1.00 a call)",), in_full(result)
 
 
 def test_a_text_that_grows_has_its_line_and_its_name(bridge: Bridge) -> None:
     result = run(bridge("text", settle=0.5, cycles=48))
     (found,) = result.findings
-    assert found.site is not None, result.in_full()
-    assert (found.resource, found.site.line) == ("heap", line_of("NOTES += ")), result.in_full()
+    assert found.site is not None, in_full(result)
+    assert (found.resource, found.site.line) == ("heap", line_of("NOTES += ")), in_full(result)
     assert found.per_cycle == pytest.approx(760, rel=0.05)
-    assert found.kept_in == ("__main__.NOTES (+760 B a call)",), result.in_full()
+    assert found.kept_in == ("__main__.NOTES (+760 B a call)",), in_full(result)
 
 
 @pytest.mark.parametrize("loop", ["", "uvloop"])
@@ -136,14 +137,14 @@ def test_a_text_that_grows_has_its_line_and_its_name(bridge: Bridge) -> None:
 def test_a_model_socket_that_is_left_open_is_one_finding_on_either_loop(bridge: Bridge, leak: str, loop: str) -> None:
     result = run(bridge(leak, loop=loop, settle=1.0))
     (found,) = result.findings
-    assert (found.resource, found.per_cycle) == ("connections", 1.0), result.in_full()
+    assert (found.resource, found.per_cycle) == ("connections", 1.0), in_full(result)
     assert line_of("model = await connect(") in [site.line for site in found.sites]
     assert {"sockets", "tasks", "timers", "heap"} <= {c.resource for c in found.companions}
 
 
 def test_a_server_that_leaks_nothing_is_clean(bridge: Bridge) -> None:
     result = run(bridge("none"))
-    assert (result.state, result.exit_code, result.findings) == ("clean", 0, ()), result.in_full()
+    assert (result.state, result.exit_code, result.findings) == ("clean", 0, ()), in_full(result)
     assert {g.resource for g in result.growths} == {
         *("connections", "sockets", "tasks", "threads", "timers", "listeners", "fds", "children"),
         *("async_generators", "temp_files", "garbage", "objects", "heap", "rss"),
@@ -154,9 +155,9 @@ def test_a_server_that_leaks_nothing_is_clean(bridge: Bridge) -> None:
 @pytest.mark.parametrize(("kept", "settle"), [("slow_cleanup", 8.0), ("one_by_one", 3.0), ("lingers", 4.0)])
 def test_what_goes_away_by_itself_is_no_leak(bridge: Bridge, kept: str, settle: float) -> None:
     result = run(bridge(kept, settle=settle))
-    assert result.state == "clean", result.in_full()
+    assert result.state == "clean", in_full(result)
     if kept == "one_by_one":  # it grew, was waited for, and for longer than `settle`
-        assert "timers" in {growth.resource for growth in result.growths if growth.note}, result.in_full()
+        assert "timers" in {growth.resource for growth in result.growths if growth.note}, in_full(result)
 
 
 def test_the_journal_holds_every_sample_and_the_result(bridge: Bridge, tmp_path: Path) -> None:
@@ -176,13 +177,13 @@ def test_the_journal_holds_every_sample_and_the_result(bridge: Bridge, tmp_path:
 @pytest.mark.parametrize("scenario", ["early_hang_up", "hang_up_while_speaking", "drop"])
 def test_edge_paths_of_a_sound_server_are_clean(bridge: Bridge, scenario: str) -> None:
     result = run(bridge("none", scenario=scenario))
-    assert result.state == "clean", result.in_full()
+    assert result.state == "clean", in_full(result)
     assert result.calls.failed == 0
 
 
 def test_the_model_fails_as_the_settings_say(bridge: Bridge) -> None:
     result = run(bridge("none", faults=("status(code=503)@realtime",)))
-    assert result.state == "clean", result.in_full()
+    assert result.state == "clean", in_full(result)
     assert set(result.calls.failures) == {"the server closed 1011 during step 1 (Say)"}
     assert result.calls.failed == result.calls.made
 
@@ -190,7 +191,7 @@ def test_the_model_fails_as_the_settings_say(bridge: Bridge) -> None:
 def test_callers_fail_as_the_settings_say(bridge: Bridge) -> None:
     faults = ("reset@media-stream/media %20", "close(code=1001)@media-stream/start %20", "cut@realtime/no.such.event")
     result = run(bridge("none", faults=faults))
-    assert result.state == "clean", result.in_full()
+    assert result.state == "clean", in_full(result)
     assert result.notes == ("the fault cut@realtime/no.such.event never struck",)
 
 

@@ -13,6 +13,7 @@ from leakline.harness.data.model import RunResult
 from leakline.harness.run.journal import FILE_NAME
 from leakline.harness.run.settings import SoakSettings
 from leakline.harness.run.soak import soak
+from leakline.reports.text import in_full
 
 Bridge = Callable[..., SoakSettings]
 AT = 20
@@ -59,30 +60,30 @@ def words(process: psutil.Process) -> list[str]:
 @pytest.mark.parametrize("misdeed", ["close_stdout", "print", "ignore_term"])
 def test_what_does_no_harm_to_calls_is_no_finding(bridge: Bridge, misdeed: str) -> None:
     result = run(bridge(f"unruly_{misdeed}", settle=0.5, cycles=24))
-    assert result.state == "clean", result.in_full()
+    assert result.state == "clean", in_full(result)
     deaf = "1 of the server's processes did not end within 5 s of SIGTERM, and had to be killed"
-    assert (deaf in result.notes) == (misdeed == "ignore_term"), result.in_full()
+    assert (deaf in result.notes) == (misdeed == "ignore_term"), in_full(result)
     kept = sum(path.stat().st_size for path in Path(result.directory).iterdir())
     assert kept < 128 << 20  # of 600 MB that it prints
 
 
 def test_a_server_that_starts_itself_anew_is_not_called_clean(bridge: Bridge) -> None:
     result = run(bridge("unruly_restart", settle=0.5, cycles=24))
-    assert result.state == "inconclusive", result.in_full()
+    assert result.state == "inconclusive", in_full(result)
     (note,) = [note for note in result.notes if "started anew" in note]
     assert note.endswith("seen after 12 calls")  # and eight to warm up
 
 
 def test_a_server_that_cuts_its_agent_off_is_not_called_clean(bridge: Bridge) -> None:
     result = run(bridge("unruly_cut_agent", settle=0.5, cycles=24))
-    assert result.state == "inconclusive", result.in_full()
+    assert result.state == "inconclusive", in_full(result)
     (note,) = [note for note in result.notes if "not seen into" in note]
     assert note.endswith("closed what its agent talks by, and is not seen into from then on: after 12 calls")
 
 
 def test_garbage_is_told_in_few_words(bridge: Bridge) -> None:
     result = run(bridge("unruly_garbage", settle=0.5, cycles=24))
-    assert result.state == "clean", result.in_full()
+    assert result.state == "clean", in_full(result)
     told = [note for note in result.notes if "Twilio would refuse" in note]
     assert told == ["a message that Twilio would refuse: expected a JSON object, found 99 bytes (32 calls)"]
 
@@ -90,7 +91,7 @@ def test_garbage_is_told_in_few_words(bridge: Bridge) -> None:
 def test_processes_that_are_left_are_one_finding_with_all_that_they_hold(bridge: Bridge) -> None:
     result = run(bridge("unruly_fork", settle=0.5, cycles=24))
     (found,) = result.findings
-    assert (found.resource, found.per_cycle) == ("children", 1.0), result.in_full()
+    assert (found.resource, found.per_cycle) == ("children", 1.0), in_full(result)
     assert {"tasks", "rss"} <= {companion.resource for companion in found.companions}
     assert found.kept_in == ("unruly.FORKED (+1.00 a call)",)
 
@@ -98,5 +99,5 @@ def test_processes_that_are_left_are_one_finding_with_all_that_they_hold(bridge:
 def test_a_server_that_eats_its_memory_up_to_a_limit_is_not_called_clean(bridge: Bridge) -> None:
     settings = bridge("unruly_eat", settle=0.5)
     result = run(settings)
-    assert result.state == "leaking", result.in_full()
+    assert result.state == "leaking", in_full(result)
     assert samples_kept(settings) == len(result.samples)

@@ -16,6 +16,7 @@ from leakline.harness.data.model import RunResult
 from leakline.harness.run.settings import SoakSettings
 from leakline.harness.run.soak import soak
 from leakline.harness.server.ports import free_port, is_listening
+from leakline.reports.text import in_full
 
 
 @contextmanager
@@ -67,7 +68,7 @@ def test_an_agent_is_brought_into_a_node_server(restaurant_node: Path, tmp_path:
     (found,) = (f for f in result.findings if f.resource == "listeners")
     assert found.per_cycle == pytest.approx(5.0)
     assert found.site is not None
-    assert found.site.function == "CallSession.listen", result.in_full()
+    assert found.site.function == "CallSession.listen", in_full(result)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 14), reason="CPython lets an agent in from 3.14 on")
@@ -79,7 +80,7 @@ def test_an_agent_is_brought_into_a_python_server(tmp_path: Path) -> None:
     (found,) = (f for f in result.findings if f.resource == "listeners")
     assert found.per_cycle == pytest.approx(5.0)
     assert found.site is not None
-    assert found.site.function == "CallSession._listen", result.in_full()
+    assert found.site.function == "CallSession._listen", in_full(result)
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="here an agent can be brought into Python")

@@ -154,7 +154,7 @@ def test_readings_are_even_and_bounded_however_long_the_load_is() -> None:
         times = [r.at_s for r in kept if r.is_full is is_full]
         assert MOST / 2 <= len(times) <= MOST + 1
         gaps = {round(later - earlier) for earlier, later in pairwise(times[:-1])}
-        assert max(gaps) - min(gaps) <= 2, gaps  # a glance gives way to a full reading
+        assert max(gaps) - min(gaps) <= 2, gaps  # a cheap reading gives way to a full reading
 
 
 def test_few_readings_are_all_kept() -> None:
