@@ -4,7 +4,7 @@ import pytest
 
 from leakline.harness.attribute import findings, unexplained
 from leakline.harness.data.model import Frame, Growth, Resource
-from leakline.harness.data.survey import Keeper, SiteCount, Survey
+from leakline.harness.data.survey import Retainer, SiteCount, Survey
 
 ROOT = Path("/srv/app")
 LIBRARY = Frame("/venv/lib/python3.11/site-packages/websockets/client.py", 9, "connect", "library")
@@ -90,7 +90,7 @@ def test_files_beside_sockets_are_a_finding_of_their_own() -> None:
 def test_heap_that_nothing_holds_is_a_finding_with_the_lines_that_allocate_it() -> None:
     grown = [growth("timers", 1.0), growth("heap", 5000.0)]
     first = survey({"timers": [SiteCount((user(5, "timer"),), 10, 1000)]})
-    assert unexplained.needs_deep_watch(grown, first)
+    assert unexplained.needs_deep_trace(grown, first)
     json_decoder = Frame("/usr/lib/python3.11/json/decoder.py", 353, "", "stdlib")
     deep = survey(
         {},
@@ -112,7 +112,7 @@ def test_memory_whose_freeing_memray_did_not_see_is_no_leak() -> None:
     deep = survey({}, (SiteCount((user(4, "keep"),), 10, 180_000),))
     unseen = SiteCount((user(9, "Codec.__init__"),), 10, 655_360)
     codec, clear = survey({}, (unseen,)), survey({}, (unseen, SiteCount((user(5, "parse"),), 10, 290_000)))
-    assert unexplained.needs_native_watch(grown, first, deep)
+    assert unexplained.needs_native_trace(grown, first, deep)
     assert unexplained.clearest(grown, first, deep, codec) == deep
     chosen = unexplained.clearest(grown, first, deep, clear)
     assert [f.site.function for f in findings.build(grown, first, ROOT, chosen) if f.site] == ["ask", "parse"]
@@ -133,7 +133,7 @@ def test_native_memory_beside_a_leak_is_said_with_it() -> None:
 def test_heap_that_a_finding_holds_is_not_told_twice() -> None:
     rows: dict[Resource, list[SiteCount]] = {"listeners": [SiteCount((user(10),), 40, 30_000)]}
     grown = [growth("listeners", 4.0), growth("heap", 3500.0)]
-    assert not unexplained.needs_deep_watch(grown, survey(rows))
+    assert not unexplained.needs_deep_trace(grown, survey(rows))
     (found,) = findings.build(grown, survey(rows), ROOT)
     assert [str(c) for c in found.companions] == ["heap +2.9 KiB a call, held by it"]
 
@@ -229,23 +229,23 @@ def test_steady_state_is_left_out_when_the_rest_explains_the_growth() -> None:
 
 def test_memory_alone_is_named_by_what_keeps_it() -> None:
     keepers = (
-        Keeper("app.Carts.carts", 1.0, "user"),
-        Keeper("cache.entries", 0.3, "user"),
-        Keeper("x", 1.0, "library"),
+        Retainer("app.Carts.carts", 1.0, "user"),
+        Retainer("cache.entries", 0.3, "user"),
+        Retainer("x", 1.0, "library"),
     )
-    (found,) = findings.build([growth("objects", 3.0)], Survey(10, keepers=keepers), ROOT)
+    (found,) = findings.build([growth("objects", 3.0)], Survey(10, retainers=keepers), ROOT)
     assert found.kept_in == ("app.Carts.carts (+1.00 a call)",)
     assert found.in_full().endswith("kept in app.Carts.carts (+1.00 a call)")
 
 
 def test_a_text_that_grows_is_named_where_it_grew_and_by_what_keeps_it() -> None:
     keepers = (
-        Keeper("app.NOTES", 540.0, "user", is_bytes=True),
-        Keeper("app.last_words", 15.0, "user", is_bytes=True),  # longer this time than the last
+        Retainer("app.NOTES", 540.0, "user", is_bytes=True),
+        Retainer("app.last_words", 15.0, "user", is_bytes=True),  # longer this time than the last
     )
     pieces = (SiteCount((user(7, "note"),), 5400, 5400),)
     deep = Survey(10, heap=(SiteCount((LIBRARY,), 9, 50),), pieces=pieces)
-    (found,) = findings.build([growth("heap", 541.0)], Survey(10, keepers=keepers), ROOT, deep)
+    (found,) = findings.build([growth("heap", 541.0)], Survey(10, retainers=keepers), ROOT, deep)
     assert str(found.site) == "server.py:7  note"
     assert found.kept_in == ("app.NOTES (+540 B a call)",)
 
