@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
 from leakline.harness.data.model import Companion, Finding, Growth, InProcess, Resource, Sample
@@ -16,12 +16,9 @@ def by_process(findings: Iterable[Finding], samples: Sequence[Sample]) -> tuple[
     return tuple(replace(finding, processes=_grown(finding.resource, samples)) for finding in findings)
 
 
-def ended(first: Sample, now: Sample, lost: Iterable[int]) -> tuple[str, ...]:
-    """The processes with an agent at the first sample that have ended, or are among those `lost`."""
-    gone = {str(pid) for pid in lost}
-    return tuple(
-        pid for pid, own in first.processes.items() if "objects" in own and (pid not in now.processes or pid in gone)
-    )
+def ended(with_agent: Iterable[int], now: Sample, lost: Container[int]) -> tuple[int, ...]:
+    """Of the processes that had an agent at the first sample, those that have ended, or are among those `lost`."""
+    return tuple(pid for pid in with_agent if str(pid) not in now.processes or pid in lost)
 
 
 def told(samples: Sequence[Sample]) -> tuple[Sample, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
 
 from leakline.fakes.ledger import Ledger
 from leakline.harness.data.model import BYTES, Resource
@@ -16,7 +15,6 @@ from leakline.harness.measure.gauges import Gauges
 from leakline.harness.server.process import Sut
 
 _PAUSE_S = 0.03
-_LONG_PAUSE_S = 0.2
 LIMIT_S = 8.0
 """For a server to come to rest in."""
 LONG_LIMIT_S = 30.0
@@ -71,19 +69,6 @@ class Counters:
                 await self._sut.alive(asyncio.sleep(_PAUSE_S))
             elif await self._is_still(await self._sut.alive(self._peek())):
                 return
-
-    async def until_no_more(self, most: Mapping[Resource, float], limit_s: float) -> None:
-        """Wait until there is no more of each resource than `most` has, of those that `read_cheap` has.
-
-        A library may give up a connection that ended badly after some seconds only. After `limit_s` they are what
-        they are.
-        """
-        deadline = time.monotonic() + limit_s
-        while time.monotonic() < deadline:
-            values = await self._sut.alive(self._peek())
-            if all(values[name] <= number for name, number in most.items() if name in values):
-                return
-            await self._sut.alive(asyncio.sleep(_LONG_PAUSE_S))
 
     async def _is_still(self, values: dict[Resource, float]) -> bool:
         await asyncio.sleep(_PAUSE_S)

@@ -16,18 +16,16 @@ from typing import Any, Self
 import numpy as np
 
 from leakline.harness.agents import PYTHON_AGENT_DIR
-from leakline.harness.attribute import findings, unexplained
+from leakline.harness.attribute import findings
+from leakline.harness.attribute.trace_plan import Traced, trace_plan
 from leakline.harness.data.errors import UsageError
 from leakline.harness.data.model import CallStats, Growth, Resource, RunResult, Sample
-from leakline.harness.data.survey import Survey
 from leakline.harness.judge.budgets import Policy
 from leakline.harness.judge.growth import MIN_SAMPLES, judge
 from leakline.harness.judge.outcome import Evidence, decide
 from leakline.harness.measure.agents import survey_of
 
 _BATCHES = 12
-_WATCH_CYCLES = 13
-_DEEP_CYCLES = 7
 _REST_S = 0.01
 _FDS = Path("/proc/self/fd")
 
@@ -97,20 +95,22 @@ class NoGrowth:
             Sample(at * batch, 0.0, dict(zip(self._names, row, strict=True))) for at, row in enumerate(rows)
         )
         self._growths = judge(self._samples)
-        leaking = [growth for growth in self._growths if growth.state == "leaking"]
-        survey = deep = None
-        if leaking:
-            self._commands.watch()
-            async for number in self._times(_WATCH_CYCLES):
-                yield number
-            survey = survey_of([self._commands.sites()], _WATCH_CYCLES)
-            if unexplained.needs_deep_trace(self._growths, survey):
-                self._commands.watch(deep=True)
-                async for number in self._times(_DEEP_CYCLES):
-                    yield number
-                deep = survey_of([self._commands.sites()], _DEEP_CYCLES)
-                deep = unexplained.with_pieces(self._growths, survey, deep)
-        self._finish(survey, deep)
+        traced = None
+        if any(growth.state == "leaking" for growth in self._growths):
+            plan = trace_plan(self._growths)
+            window = next(plan)
+            while traced is None:
+                survey = None
+                if window.depth != "native":  # memray would trace the whole test run
+                    self._commands.watch(deep=window.depth == "stacks")
+                    async for number in self._times(window.cycles):
+                        yield number
+                    survey = survey_of([self._commands.sites()], window.cycles)
+                try:
+                    window = plan.send(survey)
+                except StopIteration as done:
+                    traced = done.value
+        self._finish(traced)
 
     async def _times(self, number: int) -> AsyncIterator[int]:
         for _ in range(number):
@@ -124,8 +124,8 @@ class NoGrowth:
             values["fds"] = float(sum(1 for _ in _FDS.iterdir()))
         return values
 
-    def _finish(self, survey: Survey | None, deep: Survey | None) -> None:
-        found = findings.build(self._growths, survey, Path.cwd(), deep) if survey is not None else ()
+    def _finish(self, traced: Traced | None) -> None:
+        found = findings.build(self._growths, traced.survey, Path.cwd(), traced.deep) if traced is not None else ()
         calls = CallStats(self._done, self._done)
         outcome = decide(Evidence(self._growths, calls, found), Policy(), datetime.now().astimezone().date())
         self.result = RunResult(

@@ -1,4 +1,4 @@
-"""A soak run, from start to result: start the fakes and the SUT, make calls, sample at quiet points, judge, watch."""
+"""A soak run: warm-up, calls with a sample at the quiet point after each batch, cool-down, trace windows."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from pathlib import Path
 from leakline.harness.data.model import MEMORY, Finding, Growth, Level, Resource, RunResult, Sample
 from leakline.harness.data.words import truncate
 from leakline.harness.drive.governor import govern, idle
+from leakline.harness.judge.cool_down import CoolDown
 from leakline.harness.judge.growth import FIRST_LOOK, FLOOR, LAST_LOOK, MIN_SAMPLES, SECOND_LOOK, floors_for, judge
 from leakline.harness.judge.processes import by_process, ended, told, with_children, without_children
 from leakline.harness.measure.descriptors import grown
-from leakline.harness.run.attribution import Lines
+from leakline.harness.run.attribution import Attribution
+from leakline.harness.run.cool_down import until_over
 from leakline.harness.run.level_checks import Checks
 from leakline.harness.run.observer import Observer, Silent
 from leakline.harness.run.settings import SoakSettings
 from leakline.harness.run.stage import Measured, Stage, on_stage
 from leakline.scenarios.scenario import Scenario
 
-_SETTLE_POLL_S = 0.25
-_MOST_SETTLES = 4
-"""How many times `settle` is waited, and once more, while there is still less and less of what is suspected."""
 _MOST_SAMPLES = 256
 """In so many calls as the settings say: the verdict's time and memory take the square of their number."""
 _SUSPECT_SAMPLES = 64
@@ -33,7 +32,10 @@ _SUSPECT_SAMPLES = 64
 _FELL = 0.05
 """Part of what memory has grown by that is no noise when it goes."""
 _CAME_BACK = 0.2
+"""Part of what a resource grew by that may be left after the cool-down for it to count as gone."""
 _STAYED = 0.6
+"""Part of it that one batch of calls brings back when it was not gone: a server that was idle had let go of more than
+what leaks."""
 
 
 async def soak(
@@ -75,8 +77,9 @@ class _Run:
         self._at_a_time = max(1, min(self._settings.concurrency, self._settings.cycles // MIN_SAMPLES))
         self._samples: list[Sample] = []
         self._suspected = False
-        self._ended: dict[str, int] = {}
-        self._lines = Lines(stage, self._at_a_time)
+        self._with_agent: tuple[int, ...] = ()
+        self._ended: dict[int, int] = {}
+        self._attribution = Attribution(stage, self._at_a_time)
         self._first_kinds: Counter[str] = Counter()
         self._began = time.monotonic()
 
@@ -96,31 +99,32 @@ class _Run:
         self._observer.phase("calls")
         counted_from = self._calls.made
         await self._sample_after(0)
+        self._with_agent = tuple(pid for pid in self._agents.each if str(pid) in self._counters.processes)
         self._first_kinds = self._counters.kinds()
         await self._measure(settings.cycles, counted_from)
         look = FIRST_LOOK
         levels: tuple[Level, ...] = ()
         while look < LAST_LOOK and self._is_unsure(self._judge(look, more_to_come=True)):
-            if look == FIRST_LOOK and _is_any_leaking(levels := await self._look_idle()):
+            if look == FIRST_LOOK and _is_any_leaking(levels := await self._levels_at_rest()):
                 break
-            self._observer.phase("more calls, to be sure")
+            self._observer.phase("more calls, to tell growth from noise")
             await self._measure(settings.cycles, counted_from)
             look += 1
         is_certain = _is_any_leaking(levels)
-        growths = await self._settle(self._judge(look if is_certain else max(look, SECOND_LOOK)))
+        growths = await self._cool_down(self._judge(look if is_certain else max(look, SECOND_LOOK)))
         if settings.peak or not is_certain:
-            levels = await self._look_idle(peak=settings.peak)
+            levels = await self._levels_at_rest(peak=settings.peak)
         self._journal.write("levels", levels=[asdict(level) for level in levels])
         more = grown(self._first_kinds, self._counters.kinds(), self._samples[-1].cycles)
         names = self._samples[0].values
         most = {name: max(s.values[name] for s in self._samples if name in s.values) for name in names}
         growths, held = without_children(growths, self._samples)
-        found = with_children(await self._lines.find(growths, most, more), held)
+        found = with_children(await self._attribution.find(growths, most, more), held)
         found = by_process(found, self._samples)
         return self._result(growths, levels, (*found, *await self._explain(levels)))
 
-    async def _look_idle(self, *, peak: bool = False) -> tuple[Level, ...]:
-        self._observer.phase("looking at it idle")
+    async def _levels_at_rest(self, *, peak: bool = False) -> tuple[Level, ...]:
+        self._observer.phase("measuring it while idle")
         return await self._checks.judge(peak=peak)
 
     def _judge(self, look: int, *, more_to_come: bool = False) -> tuple[Growth, ...]:
@@ -157,7 +161,7 @@ class _Run:
         self._journal.write("sample", cycles=cycles, values=values, **several)
         self._observer.sample(sample)
         if self._scenario.restart_after_s is None:
-            for pid in ended(self._samples[0], sample, self._agents.started_anew | self._agents.lost):
+            for pid in ended(self._with_agent, sample, self._agents.started_anew | self._agents.lost):
                 self._ended.setdefault(pid, cycles)
         if not self._suspected and len(self._samples) >= MIN_SAMPLES:
             newest = judge(self._samples[-_SUSPECT_SAMPLES:], self._floors(), look=FIRST_LOOK)
@@ -166,7 +170,7 @@ class _Run:
                 self._suspected = True
                 self._observer.suspicion(suspect)
 
-    async def _settle(self, growths: Sequence[Growth]) -> tuple[Growth, ...]:
+    async def _cool_down(self, growths: Sequence[Growth]) -> tuple[Growth, ...]:
         """Give what grew, or may have, time to go away by itself: what does is bounded by time, and no leak."""
         floors = self._floors()
         suspects = {
@@ -176,9 +180,9 @@ class _Run:
         }
         if not suspects or not self._settings.settle:
             return tuple(growths)
-        self._observer.phase("waiting if it goes away by itself")
+        self._observer.phase("cool-down")
         first = self._samples[0].values
-        gone, rest = await self._coming_back(suspects, first)
+        gone, rest = await self._until_gone(suspects, first)
         if gone:
             # What a server keeps while it is busy (pooled connections) went too, which may hide what stays.
             await self._stage.make(self._at_a_time, self._at_a_time)
@@ -189,7 +193,7 @@ class _Run:
                 if values.get(resource, math.inf) > first[resource] + _STAYED * _grown(suspects[resource])
             }
             gone = {resource: after_s for resource, after_s in gone.items() if resource not in back}
-            gone |= await self._from_rest_to_rest(back, rest)
+            gone |= await self._measured_again(back, rest)
         self._journal.write("settled", came_back=gone)
         note = "grew while calls were made, and was gone {:.1f} s after"
         return tuple(
@@ -197,62 +201,46 @@ class _Run:
             for g in growths
         )
 
-    async def _from_rest_to_rest(
+    async def _measured_again(
         self, suspects: Mapping[Resource, Growth], rest: Mapping[Resource, float]
     ) -> dict[Resource, float]:
         """{resource: seconds after which it was gone} of the suspects of which no more are left after as many calls
-        again, each time that the server came to rest: a few calls may keep for a while what they need, by chance.
+        again, each time after a cool-down: a few calls may keep for a while what they need, by chance.
         """
         if not suspects:
             return {}
-        self._observer.phase("more calls, from rest to rest")
+        self._observer.phase("more calls, and a second cool-down")
         await self._stage.make(max(growth.cycles for growth in suspects.values()), self._at_a_time)
-        gone, _ = await self._coming_back(suspects, rest)
+        gone, _ = await self._until_gone(suspects, rest)
         return gone
 
-    async def _coming_back(
+    async def _until_gone(
         self, suspects: Mapping[Resource, Growth], first: Mapping[Resource, float]
-    ) -> tuple[dict[Resource, float], dict[Resource, float]]:
-        """({resource: seconds after which it was gone} of the suspects that go away, what there is then).
-
-        `settle` is waited, and longer while there is less and less of one: a library may give a connection up after
-        ten seconds, each at its own time.
-        """
-        began, settle = time.monotonic(), self._settings.settle
-        until = began + settle
-        least = dict.fromkeys(suspects, math.inf)
-        values: dict[Resource, float] = {}
-        came_back: dict[Resource, float] = {}
-        while len(came_back) < len(suspects) and (now := time.monotonic()) < until:
-            await asyncio.sleep(_SETTLE_POLL_S)
-            values = await self._counters.read()
-            for resource, growth in suspects.items():
-                value, grown = values.get(resource, math.inf), _grown(growth)
-                if value <= first[resource] + _CAME_BACK * grown:
-                    came_back.setdefault(resource, time.monotonic() - began)
-                else:
-                    came_back.pop(resource, None)
-                if value <= least[resource] - (_FELL * grown if resource in MEMORY else 1):
-                    if math.isfinite(least[resource]):
-                        until = min(now, began + _MOST_SETTLES * settle) + settle
-                    least[resource] = value
-        return came_back, values
+    ) -> tuple[dict[Resource, float], Mapping[Resource, float]]:
+        """({resource: seconds after which it was gone} of the suspects that go away, what there is then)."""
+        grown = {resource: _grown(growth) for resource, growth in suspects.items()}
+        cool_down = CoolDown(
+            {resource: first[resource] + _CAME_BACK * total for resource, total in grown.items()},
+            now=time.monotonic(),
+            length_s=self._settings.settle,
+            progress={resource: _FELL * total if resource in MEMORY else 1 for resource, total in grown.items()},
+        )
+        values = await until_over(cool_down, self._counters.read)
+        return cool_down.gone, values
 
     async def _explain(self, levels: Sequence[Level]) -> list[Finding]:
         """The findings of levels that are too high."""
         found = []
         for level in levels:
             if level.state == "leaking":
-                self._observer.phase(f"finding the lines of {level.resource}")
+                self._observer.phase(f"tracing {level.resource}")
                 found.append(await self._checks.explain(level, Path.cwd()))
         return found
 
-    def _loss(self, pid: str, cycles: int) -> str:
-        if int(pid) in self._agents.started_anew or pid not in self._samples[-1].processes:
+    def _loss(self, pid: int, cycles: int) -> str:
+        if pid in self._agents.started_anew or str(pid) not in self._samples[-1].processes:
             return f"process {pid} ended or started anew, and what it kept went with it: seen after {cycles} calls"
-        return (
-            f"process {pid} closed what its agent talks by, and is not seen into from then on: after {cycles} calls"
-        )
+        return f"lost the agent in process {pid}, whose connection was closed: seen after {cycles} calls"
 
     def _result(self, growths: Sequence[Growth], levels: Sequence[Level], found: tuple[Finding, ...]) -> Measured:
         calls = self._calls.stats
@@ -280,8 +268,8 @@ class _Run:
             unmeasured=self._checks.unmeasured,
             notes=tuple(notes),
             doubts=tuple(truncate(self._loss(pid, cycles) for pid, cycles in self._ended.items())),
-            allocations=self._lines.allocations,
-            artifacts=self._lines.beside,
+            allocations=self._attribution.allocations,
+            artifacts=self._attribution.artifacts,
         )
 
 

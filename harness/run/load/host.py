@@ -29,7 +29,8 @@ from leakline.harness.data.readings import Reading, Readings
 from leakline.harness.judge.after_load import Load, judge
 from leakline.harness.judge.growth import FLOOR, floors_for
 from leakline.harness.measure.descriptors import grown
-from leakline.harness.run.attribution import Lines
+from leakline.harness.run.attribution import Attribution
+from leakline.harness.run.cool_down import until_no_more_than
 from leakline.harness.run.mishap import traceback_in
 from leakline.harness.run.observer import Silent
 from leakline.harness.run.settings import SoakSettings, as_tuples
@@ -38,7 +39,6 @@ from leakline.harness.run.stage import Measured, Stage, on_stage
 _GLANCE_S = 1.0
 _RESTART_EVERY_S = 15.0
 """As often as all callers go in the shape `reconnect_storm`."""
-_SETTLE_POLL_S = 0.5
 
 
 class Host:
@@ -106,10 +106,10 @@ class Host:
         steady = [r.sample for r in self._readings if r.users >= 0.9 * most_at_once > 0]
         floors = floors_for(stage.agents.languages, calls.made)
         growths = judge(self._before, after, steady, Load(calls.made, most_at_once), floors)
-        lines = Lines(stage, self._at_a_time)
+        attribution = Attribution(stage, self._at_a_time)
         kinds = grown(self._kinds, stage.counters.kinds(), max(1, calls.made))
         try:
-            found = await lines.find(growths, after.values, kinds)
+            found = await attribution.find(growths, after.values, kinds)
         except RunError as error:
             notes = (*notes, f"the lines could not be found: {error}")
             found = findings.build(growths, None, Path.cwd(), None, kinds)
@@ -122,29 +122,22 @@ class Host:
                 growths=growths,
                 findings=found,
                 notes=notes,
-                allocations=lines.allocations,
-                artifacts=lines.beside,
+                allocations=attribution.allocations,
+                artifacts=attribution.artifacts,
             )
         )
 
     async def _settled(self, calls: int) -> Sample:
         """The counters once they are quiet, and what a server keeps for a while has had `settle` seconds to go."""
-        deadline = time.monotonic() + self._stage.settings.settle
-        values = await self._stage.counters.quiet()
-        while time.monotonic() < deadline and self._is_more(values):
-            await asyncio.sleep(_SETTLE_POLL_S)
-            values = await self._stage.counters.quiet()
+        floors = floors_for(self._stage.agents.languages, max(1, self._calls))
+        most = {
+            name: before + floors.get(name, FLOOR) * max(1, self._calls)
+            for name, before in self._before.values.items()
+        }
+        values = await until_no_more_than(most, self._stage.counters.quiet, length_s=self._stage.settings.settle)
         sample = self._sample(calls, values)
         self._stage.journal.write("sample", cycles=calls, values=values)
         return sample
-
-    def _is_more(self, values: Mapping[Resource, float]) -> bool:
-        floors = floors_for(self._stage.agents.languages, max(1, self._calls))
-        return any(
-            values[name] - before > floors.get(name, FLOOR) * max(1, self._calls)
-            for name, before in self._before.values.items()
-            if name in values
-        )
 
     def _sample(self, calls: int, values: Mapping[Resource, float]) -> Sample:
         return Sample(calls, self._at_s(), dict(values))

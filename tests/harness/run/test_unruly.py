@@ -77,8 +77,9 @@ def test_a_server_that_starts_itself_anew_is_not_called_clean(bridge: Bridge) ->
 def test_a_server_that_cuts_its_agent_off_is_not_called_clean(bridge: Bridge) -> None:
     result = run(bridge("unruly_cut_agent", settle=0.5, cycles=24))
     assert result.state == "inconclusive", in_full(result)
-    (note,) = [note for note in result.notes if "not seen into" in note]
-    assert note.endswith("closed what its agent talks by, and is not seen into from then on: after 12 calls")
+    (note,) = [note for note in result.notes if "lost the agent in process" in note]
+    assert note.endswith(", whose connection was closed: seen after 12 calls")
+    assert result.doubts == (note,)
 
 
 def test_garbage_is_told_in_few_words(bridge: Bridge) -> None:
