@@ -26,7 +26,7 @@ import psutil
 from load import Server
 
 from leakline.harness.data.model import RunResult, Sample
-from leakline.harness.run.load.engine import Engine, Outcome
+from leakline.harness.run.load.engine import CallOutcome, Engine
 from leakline.harness.run.observer import Silent
 from leakline.harness.run.settings import SoakSettings
 from leakline.harness.run.soak import soak
@@ -130,7 +130,7 @@ def together(calls: int) -> None:
 
 def wave_of(engine: Engine, wave: int, calls: int, url: str, scenario: Scenario) -> None:
     """Place the calls over two seconds, wait until the last is over, and print a line."""
-    ended: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[CallOutcome] = queue.SimpleQueue()
     began = time.monotonic()
     for _ in range(calls):
         engine.place(url, scenario, ended.put)

@@ -68,12 +68,22 @@ def cli() -> None:
 )
 @click.option("--start-timeout", type=float, metavar="S", help="Seconds to listen in.  [default: 30]")
 @click.option(
-    "--gauge", "gauges", multiple=True, metavar="NAME=URL#FIELD", help="A number of your server's to watch."
+    "--gauge",
+    "gauges",
+    multiple=True,
+    metavar="NAME=URL#FIELD",
+    help="A number that your server publishes, to be judged.",
 )
 @click.option("--intercept", multiple=True, metavar="HOST", help="A hard-coded host: api.openai.com, api.twilio.com.")
-@click.option("--peak", is_flag=True, default=None, help="Look for memory that long calls need in their middle.")
+@click.option("--peak", is_flag=True, default=None, help="Measure the memory that long calls need while they last.")
 @click.option("--env", "env", multiple=True, metavar="NAME=VALUE", help="Set for the server; may be repeated.")
-@click.option("--fault", "faults", multiple=True, metavar="RULE", help="Such as 'latency(seconds=0.3)@realtime'")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="RULE",
+    help="How a fake fails: 'latency(seconds=0.3)@realtime'.",
+)
 @click.option(
     "--code", multiple=True, metavar="DIR", help="Where your own code is, when it is installed as a library."
 )
@@ -116,23 +126,23 @@ def soak_command(
     console = Console(highlight=False)
     earlier = load_run(Path(baseline)) if baseline is not None else None
     if resume is not None:
-        sys.exit(_told(console, _resume(console, resume, given, earlier), earlier))
+        sys.exit(_reported(console, _resume(console, resume, given, earlier), earlier))
     own_server = flags["sut"] is not None or flags["url"] is not None or from_files(Path.cwd())
     if own_server and leaks is None:
-        sys.exit(_told(console, _run(console, make(given, Path.cwd()), earlier), earlier))
+        sys.exit(_reported(console, _run(console, make(given, Path.cwd()), earlier), earlier))
     if own_server and flags["sut"] is not None:
         raise UsageError("--leaks: it is for the demo server; expected it without --sut")
     if leaks is not None:
         result = _run(console, SoakSettings(**demo.given(leaks, given, platform)), earlier)
-        sys.exit(_told(console, result, earlier))
+        sys.exit(_reported(console, result, earlier))
     sys.exit(_demo(console, given, platform))
 
 
 def _resume(console: Console, run: Path, given: dict[str, Any], earlier: RunResult | None) -> RunResult:
-    """Make a run again that was cut off: what its server held is gone with it, so all calls are made anew."""
+    """Make a run again that was interrupted: what its server retained is gone with it, so all calls are made anew."""
     settings, made = settings_of(run, given["env"] or {})
     settings |= {name: value for name, value in given.items() if value is not None}
-    console.print(f"takes up {run}, which came to {made} calls", soft_wrap=True)
+    console.print(f"makes {run} again, which was interrupted after {made} calls", soft_wrap=True)
     return _run(console, SoakSettings(**settings), earlier)
 
 
@@ -160,7 +170,7 @@ def baseline_command(run: Path, output: Path) -> None:
 @click.argument("after", type=click.Path(path_type=Path))
 @click.option("--html", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write them over each other.")
 def compare_command(before: Path, after: Path, page: Path | None) -> None:
-    """What is new, worse, better or gone between two runs. Exit code 1 when something is new or worse."""
+    """Say what is new, worse, better or resolved between two runs. Exit code 1 when something is new or worse."""
     earlier, later = load_run(before), load_run(after)
     found = compare(earlier, later)
     if page is not None:
@@ -208,8 +218,8 @@ def _write(text: str, output: Path | None) -> None:
         raise UsageError(f"output: cannot write {output}: {error.strerror}") from None
 
 
-def _told(console: Console, result: RunResult, earlier: RunResult | None) -> int:
-    """The exit code of a run; in a GitHub workflow its findings, or what is new or worse, are put on their lines."""
+def _reported(console: Console, result: RunResult, earlier: RunResult | None) -> int:
+    """The exit code of a run. In a GitHub workflow its findings are annotated on their lines, and summed up."""
     if os.environ.get("GITHUB_ACTIONS") == "true":
         click.echo(FORMATS["github"](result), nl=False)
         summary = os.environ.get("GITHUB_STEP_SUMMARY")
@@ -235,7 +245,7 @@ def _told(console: Console, result: RunResult, earlier: RunResult | None) -> int
 @click.option("--metrics-port", type=int, metavar="N", help="Serve a page for Prometheus on 127.0.0.1.")
 @click.option("--webhook", default="", metavar="URL", help="Tell it of each alert.")
 def watch_command(gauges: tuple[str, ...], limits: tuple[str, ...], **flags: Any) -> None:
-    """Watch a server that runs, and say when it begins to leak.
+    """Monitor a server that runs, and raise an alert when it begins to leak.
 
     Exit code: 0 when no alert was raised, 1 when one was, 2 wrong use.
     """
@@ -246,14 +256,14 @@ def watch_command(gauges: tuple[str, ...], limits: tuple[str, ...], **flags: Any
 
 
 async def _watch(console: Console, settings: WatchSettings) -> int:
-    worried = False
+    has_raised = False
     async with Watch(settings) as watch:
         if watch.metrics_port is not None:
             console.print(f"metrics: http://127.0.0.1:{watch.metrics_port}/metrics", soft_wrap=True)
-        async for seen in watch.looks():
-            worried |= any(change.raised for change in seen.changes)
+        async for seen in watch.observations():
+            has_raised |= any(change.raised for change in seen.changes)
             terminal.show_reading(console, seen.values, [*map(str, seen.changes)], seen.notes)
-    return int(worried)
+    return int(has_raised)
 
 
 cli.add_command(load_command)
@@ -313,7 +323,7 @@ def main() -> None:
 
 
 def _obey() -> None:
-    """Do what the command line says; click's own errors and its word for Ctrl-C are told as ours."""
+    """Do what the command line says; click's own errors, and what it makes of Ctrl-C, end as leakline's do."""
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:

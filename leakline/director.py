@@ -1,4 +1,4 @@
-"""A load run in Locust: its options, and what the process that directs it does beside Locust's own work.
+"""A load run in Locust: its options, and what the process that directs it adds to Locust's own work.
 
 The director starts the server under test on its host, reads its counters while the callers call, and when they have
 gone asks for the verdict on its memory, which decides the exit code together with the thresholds.
@@ -156,14 +156,14 @@ class Director:
     def _poll(self) -> None:
         while True:
             gevent.sleep(_POLL_S)
-            self._carefully(self._look)
+            self._carefully(self._take_readings)
 
-    def _look(self) -> None:
+    def _take_readings(self) -> None:
         host, runner = self._host, self._environment.runner
         if host is None or runner is None:
             return
         self._most_users = max(self._most_users, runner.user_count)
-        for reading in host.look(self._calls()[0], runner.user_count):
+        for reading in host.take_readings(self._calls()[0], runner.user_count):
             self.readings.add(reading)
 
     def _calls(self) -> tuple[int, int]:

@@ -64,7 +64,7 @@ def _init(environment: Environment, runner: Any, web_ui: Any, **_: Any) -> None:
 
 
 def _direct(environment: Environment, runner: Any, web_ui: Any) -> None:
-    """Start what a load run has beside Locust, in the process that is no worker. Raises LeaklineError."""
+    """Start what leakline adds to Locust, in the process that is no worker. Raises LeaklineError."""
     options = environment.parsed_options
     assert options is not None  # noqa: S101  (asked before)
     let_calls_end(environment)

@@ -60,7 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def leakline_fakes(request: pytest.FixtureRequest) -> Iterator[Background[Fakes]]:
-    """Both fakes, beside the test in a thread of their own; `fake_openai` and `fake_twilio` are its halves."""
+    """Both fakes, in a thread of their own while the test runs; `fake_openai` and `fake_twilio` are its halves."""
     from leakline.fakes.background import Background
     from leakline.fakes.faults import parse_rule
     from leakline.harness.drive.telephone import running
@@ -122,7 +122,7 @@ class FakeTwilio:
 
 @pytest.fixture
 def sut(request: pytest.FixtureRequest, leakline_fakes: Background[Fakes], tmp_path: Path) -> Iterator[RunningSut]:
-    """The project's server, started for one test with both fakes beside it: `call()`, `url`, `pid`, `printed()`.
+    """The project's server, started for one test together with both fakes: `call()`, `url`, `pid`, `printed()`.
 
     It is started as `[tool.leakline]` and the `soak` marker say.
     """

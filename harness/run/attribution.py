@@ -32,7 +32,7 @@ class Attribution:
         self.allocations: tuple[Allocation, ...] = ()
         """What was allocated a call, by line, in the trace windows."""
         self.artifacts: tuple[str, ...] = ()
-        """Files that memray wrote beside the report."""
+        """Files that memray wrote next to the report."""
         self._stage = stage
         self._agents = stage.agents
         self._calls = stage.calls

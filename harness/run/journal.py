@@ -27,7 +27,7 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        with contextlib.suppress(RunError, OSError):  # a full disk has been told of
+        with contextlib.suppress(RunError, OSError):  # a full disk was reported already
             if error is not None:
                 self.write("failed", error=f"{type(error).__name__}: {error}")
         with contextlib.suppress(OSError):

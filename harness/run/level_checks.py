@@ -1,6 +1,6 @@
 """Measures what is judged by its level: wake-ups while idle, memory within a call, failures that go unsaid.
 
-`harness/levels.py` judges; here it is measured, and for what is too high the lines are found.
+`judge/levels.py` judges; here it is measured, and for what is too high the lines are traced.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ class Checks:
         else:
             self.unmeasured["wakeups"] = process.NOT_TOLD
         if self._faults.has_struck:
-            told = levels.lines_of_trouble(self._sut.printed())
-            found.append(levels.silent_errors(self._failed_for_good(), told))
+            lines = levels.lines_of_trouble(self._sut.printed())
+            found.append(levels.silent_errors(self._failed_for_good(), lines))
         if peak:
             found += await self._judge_peak()
         return tuple(found)
 
     async def explain(self, level: Level, root: Path) -> Finding:
-        """A finding of a level that is too high, with the lines that can be told."""
+        """A finding of a level that is too high, with the lines that are responsible as far as they can be traced."""
         stacks: Sequence[Sequence[Frame]] = ()
         if self._agents.present:
             with self._calls.patiently():
@@ -118,7 +118,7 @@ class Checks:
         return [levels.peak_heap(short, long, longer)]
 
     async def _peak(self, scenario: Scenario) -> float:
-        """Memory above rest within such a call: the least of a few, since garbage may pile up."""
+        """Bytes of memory above rest within such a call: the least of a few calls, since garbage may pile up."""
         seen = []
         for _ in range(_LONG_CALLS):
             rest = (await self._counters.quiet())["rss"]
@@ -132,19 +132,20 @@ class Checks:
         return min(seen)
 
     async def _allocating(self) -> list[Sequence[Frame]]:
-        """The stack that holds the most memory late in a long call.
+        """The stack whose allocations take the most memory late in a long call.
 
-        By its innermost frame, which costs little; only if that is a library's, by whole stacks, which may slow the
-        server so much that what it has not come to yet holds the most.
+        Allocations are traced by their innermost frame, which costs little. Only if that is a library's are they
+        traced by whole stacks: these may slow the server so much that it lags behind the call, and then what it has
+        yet to work through takes the most.
         """
         for deep in (False, True):
             with self._calls.patiently(deep=deep):
-                heap = await self._held_late(deep=deep)
+                heap = await self._retained_late(deep=deep)
             if heap and any(frame.kind == "user" for frame in heap[0].stack):
                 return [heap[0].stack]
         return []
 
-    async def _held_late(self, *, deep: bool) -> list[SiteCount]:
+    async def _retained_late(self, *, deep: bool) -> list[SiteCount]:
         long_call = self._scenario.stretched(levels.STRETCHES[1])
         await self._agents.watch(deep=deep)
         call = asyncio.ensure_future(self._calls.one(long_call))
@@ -158,7 +159,7 @@ class Checks:
         return sorted(survey.heap, key=lambda row: -row.size_bytes)
 
     async def _swallowing(self) -> list[Frame]:
-        """Where exceptions end that are there only when something fails."""
+        """Where exceptions are caught that are raised only when a fault strikes."""
         with_faults = await self._caught()
         self._faults.paused = True
         try:

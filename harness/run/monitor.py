@@ -1,6 +1,7 @@
-"""Watches a server that runs, in staging or production: readings at intervals, alerts, a metrics page, a webhook.
+"""The monitor of `leakline watch`: reads the counters of a server that runs at intervals, and raises alerts.
 
-Nothing is called and nothing is faked; what the server's own traffic does is what is seen.
+It makes no calls and stands in for nobody: what it sees is what the server's own traffic does, in staging or
+production. Counters and alerts go to the terminal, to a page for Prometheus and to a webhook.
 """
 
 from __future__ import annotations
@@ -37,22 +38,22 @@ _CONTENT = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True)
 class WatchSettings:
-    """Settings of a watch. Raises UsageError, naming the field."""
+    """Settings of the monitor. Raises UsageError, naming the field."""
 
     pid: int
     every_s: float = 15.0
     """Seconds between readings."""
     for_s: float | None = None
-    """Seconds to watch; None is until the server ends."""
+    """Seconds to go on for; None is until the server ends."""
     gauges: Mapping[str, str] = field(default_factory=dict)
     """Numbers of the server's own; one named `calls` tells how many calls are going on."""
     limits: Thresholds = field(default_factory=Thresholds)
     agent: bool = True
-    """Whether to put an agent into the server. It stops the server for a moment at each reading."""
+    """Whether to put an agent into the server: each reading then pauses the server, for some tens of ms."""
     metrics_port: int | None = None
     """Port on loopback of a page for Prometheus."""
     webhook: str = ""
-    """URL that is told of each change, by POST with JSON."""
+    """URL that each change of an alert is posted to, as JSON."""
 
     def __post_init__(self) -> None:
         if not 0.05 <= self.every_s <= 86_400:
@@ -69,17 +70,19 @@ class WatchSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One look at the server."""
+class Observation:
+    """The server at one of the intervals."""
 
     values: Mapping[Resource, float]
+    """The counters."""
     changes: tuple[Change, ...]
+    """Alerts that were raised or cleared since the observation before."""
     notes: tuple[str, ...] = ()
-    """What could not be done, each said once."""
+    """What could not be read or sent, each problem once."""
 
 
 class Watch:
-    """A watch that goes on; iterate over `looks`. `metrics_port` is known inside.
+    """A monitor at work; iterate over `observations`. `metrics_port` is known inside its `with`.
 
     Raises UsageError when there is no such process, or the port for the metrics is taken.
     """
@@ -89,7 +92,7 @@ class Watch:
         self._sut = Attached(settings.pid)
         self._alerts = Alerts(settings.limits)
         self._stack = AsyncExitStack()
-        self._said: set[str] = set()
+        self._reported: set[str] = set()
         self._registry = CollectorRegistry()
         labels = {"labelnames": ("resource",), "registry": self._registry}
         self._held = Gauge("leakline_resource", "What the server holds.", **labels)  # type: ignore[arg-type]
@@ -138,20 +141,20 @@ class Watch:
             raise UsageError(f"metrics-port: cannot listen on {port}: {error.strerror}") from None
         self.metrics_port = int(runner.addresses[0][1])
 
-    async def looks(self) -> AsyncIterator[Seen]:
-        """A look at every interval, until the time is over or the server has ended."""
+    async def observations(self) -> AsyncIterator[Observation]:
+        """One at every interval, until the time is over or the server has ended."""
         settings = self._settings
         began = time.monotonic()
         number = 0
         while self._sut.is_running:
-            yield await self._look()
+            yield await self._observe()
             number += 1
             next_s = began + number * settings.every_s
             if settings.for_s is not None and next_s - began > settings.for_s:
                 return
             await asyncio.sleep(max(0.0, next_s - time.monotonic()))
 
-    async def _look(self) -> Seen:
+    async def _observe(self) -> Observation:
         values: dict[Resource, float] = {}
         notes = list(self._notes)
         try:
@@ -168,10 +171,10 @@ class Watch:
         for alert in ALERTS:
             self._raised.labels(alert=alert).set(alert in self._alerts.raised)
         for change in changes:
-            notes += await self._tell(change)
-        new = tuple(note for note in dict.fromkeys(notes) if note not in self._said)
-        self._said.update(new)
-        return Seen(values, changes, new)
+            notes += await self._post(change)
+        new = tuple(note for note in dict.fromkeys(notes) if note not in self._reported)
+        self._reported.update(new)
+        return Observation(values, changes, new)
 
     def _reading(self, values: Mapping[Resource, float]) -> Reading:
         crowd = max(self._agents.crowded, key=lambda each: each.count - each.most, default=None)
@@ -192,7 +195,7 @@ class Watch:
             return float(psutil.Process(self._sut.pid).rlimit(psutil.RLIMIT_NOFILE)[0])
         return None
 
-    async def _tell(self, change: Change) -> list[str]:
+    async def _post(self, change: Change) -> list[str]:
         if not self._settings.webhook:
             return []
         body = {
@@ -206,4 +209,4 @@ class Watch:
             async with self._http.post(self._settings.webhook, json=body) as answer:
                 return [] if answer.status < 400 else [f"the webhook answered {answer.status}"]
         except (aiohttp.ClientError, TimeoutError) as error:
-            return [f"the webhook could not be told: {error or type(error).__name__}"]
+            return [f"the webhook could not be reached: {error or type(error).__name__}"]

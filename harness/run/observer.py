@@ -1,4 +1,4 @@
-"""Who is told of a run as it goes."""
+"""The interface by which a run reports its progress."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from leakline.harness.data.model import Growth, Sample
 
 
 class Observer(Protocol):
-    """Is told what a run does, as it does it; shows it to a person, or not."""
+    """Receives the progress of a run, to show it to a person."""
 
     def phase(self, name: str) -> None:
-        """A new part of the run begins: in a few words, what it is."""
+        """A new part of the run begins; `name` is what it is, in a few words."""
 
     def calls(self, done: int, total: int) -> None:
         """So many of the phase's calls have been made."""
@@ -20,11 +20,11 @@ class Observer(Protocol):
         """A sample that counts has been taken."""
 
     def suspicion(self, growth: Growth) -> None:
-        """For the first time a resource looks as if it leaked; the verdict comes later."""
+        """For the first time a resource seems to leak; whether it does is judged at the end."""
 
 
 class Silent:
-    """An observer that shows nothing."""
+    """An observer that ignores all of it."""
 
     def phase(self, name: str) -> None:
         """Ignore it."""

@@ -1,4 +1,4 @@
-"""What a run keeps for its reports beside the verdict: its settings and machine, and what the fakes saw."""
+"""What a run records for its reports, other than its outcome: settings, machine, and what the fakes saw."""
 
 from __future__ import annotations
 

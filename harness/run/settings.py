@@ -1,4 +1,4 @@
-"""What a soak run is told: one frozen record, checked when it is made, read from flags and from TOML."""
+"""The settings of a soak run: one frozen record, checked when it is made, read from flags and from TOML."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class SoakSettings:
     url: str = ""
     """Its voice webhook (`http://`), or its Media Streams WebSocket (`ws://`); `{port}` as in `sut`."""
     pid: int = 0
-    """Process of a server that runs already, in place of `sut`; it must have been told where the fake OpenAI is."""
+    """Process of a server that runs already, in place of `sut`; it must know the fake OpenAI's address."""
     openai_port: int = 0
     """Port of the fake OpenAI; by default a free one."""
     scenario: str = "question"
@@ -59,9 +59,9 @@ class SoakSettings:
     speed: float = 10.0
     """Call seconds per second."""
     settle: float = 6.0
-    """Seconds that suspected growth is given to go away by itself before it is called a leak."""
+    """Seconds of the cool-down: what grew and goes away by itself within it is no leak."""
     start_timeout: float = 30.0
-    """Seconds that the server has to listen."""
+    """Seconds within which the server must listen."""
     env: Mapping[str, str] = field(default_factory=dict)
     """More environment variables for the server."""
     budgets: Mapping[str, Any] = field(default_factory=dict)
@@ -69,11 +69,11 @@ class SoakSettings:
     allow: tuple[Mapping[str, Any], ...] = ()
     """Known leaks: `{site: pattern, reason: text, expires: date, resource: name}`."""
     gauges: Mapping[str, str] = field(default_factory=dict)
-    """Numbers of the server's own to watch: `{name: "http://127.0.0.1:{port}/health#active_calls"}`."""
+    """Numbers that the server publishes, judged as counters are: `{name: "http://127.0.0.1:{port}/health#active_calls"}`."""
     intercept: tuple[str, ...] = ()
     """Hosts that the server has hard-coded and that the fakes stand in for: `api.openai.com`, `api.twilio.com`."""
     peak: bool = False
-    """Whether to look, with a few long calls, for memory that a call needs in its middle."""
+    """Whether to make a few long calls, and measure the memory that they need while they last."""
     faults: tuple[str, ...] = ()
     """How the fake OpenAI fails, as rules in text: `latency(seconds=0.3)@realtime`."""
     name: str = ""

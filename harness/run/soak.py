@@ -26,11 +26,11 @@ from leakline.harness.run.stage import Measured, Stage, on_stage
 from leakline.scenarios.scenario import Scenario
 
 _MOST_SAMPLES = 256
-"""In so many calls as the settings say: the verdict's time and memory take the square of their number."""
+"""Of one `--cycles`: the time and memory that judging takes grow with the square of their number."""
 _SUSPECT_SAMPLES = 64
-"""The newest samples that a suspicion is looked for in, at each one."""
+"""How many of the newest samples are judged, at each one, for the observer to hear of a suspicion early."""
 _FELL = 0.05
-"""Part of what memory has grown by that is no noise when it goes."""
+"""Part of what memory grew by that it must fall by for the cool-down to be prolonged: less may be noise."""
 _CAME_BACK = 0.2
 """Part of what a resource grew by that may be left after the cool-down for it to count as gone."""
 _STAYED = 0.6
@@ -136,7 +136,7 @@ class _Run:
     def _is_unsure(self, growths: Sequence[Growth]) -> bool:
         """Whether more calls would tell more."""
         if len(self._samples) < MIN_SAMPLES or _is_any_leaking(growths):
-            return False  # what is certain is enough to fail: the rest goes with it, or is found once that is mended
+            return False  # enough to fail: the rest goes with it, or is found once that is fixed
         return any(g.state == "inconclusive" for g in growths)
 
     async def _measure(self, cycles: int, counted_from: int) -> None:

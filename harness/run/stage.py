@@ -56,13 +56,13 @@ class Measured:
     unmeasured: Mapping[Resource, str] = field(default_factory=dict)
     """{resource: why it could not be measured}, of what no agent counts."""
     notes: tuple[str, ...] = ()
-    """What a person should know beside."""
+    """What a person should know that no other field says."""
     doubts: tuple[str, ...] = ()
-    """What was not seen of the server and should have been, but for agents that failed."""
+    """What was not seen of the server and should have been; agents that failed are added to it."""
     allocations: tuple[Allocation, ...] = ()
     """Memory that stays, by the stack that allocated it."""
     artifacts: tuple[str, ...] = ()
-    """Files that were written into the run's folder beside the report."""
+    """Files that were written into the run's folder next to the report."""
 
 
 @dataclass
@@ -168,8 +168,8 @@ class Stage:
         before = self.sut.outlived
         await self.sut.stop()
         left = self.sut.outlived - before
-        told = f"{left} of the server's processes did not end within {STOP_S:g} s of SIGTERM, and had to be killed"
-        return [told] if left else []
+        note = f"{left} of the server's processes did not end within {STOP_S:g} s of SIGTERM, and had to be killed"
+        return [note] if left else []
 
 
 @asynccontextmanager
@@ -205,8 +205,8 @@ async def on_stage(
         reaper = stack.enter_context(Reaper())
         journal = stack.enter_context(Journal(directory))
         began, circumstances = unix_seconds(), record.about(given)
-        told = asdict(given) | {"env": sorted(given.env)}  # names alone: the values may be secret
-        journal.write("run", settings=told, scenario=scenario.to_json(), about=circumstances)
+        recorded = asdict(given) | {"env": sorted(given.env)}  # names alone: the values may be secret
+        journal.write("run", settings=recorded, scenario=scenario.to_json(), about=circumstances)
         environment = await _start_fakes(stack, settings, scenario, ledger, faults)
         agents = await stack.enter_async_context(Agents())
         environment = agents.environment(environment, code)

@@ -1,1 +1,1 @@
-"""Load: many calls at a time, in Locust, with the server's memory beside them."""
+"""Load runs: many calls at a time, in Locust, while the server's memory is measured."""

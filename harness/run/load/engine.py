@@ -1,4 +1,4 @@
-"""The call engine of a load run: an event loop in an OS thread of its own, beside whatever else a process does.
+"""The call engine of a load run: an event loop in an OS thread of its own, apart from whatever else a process does.
 
 Locust's process is monkey-patched by gevent, locks and sockets too. So the engine's thread is a native one, its loop
 is uvloop's, which uses none of Python's sockets, and between the threads go plain callbacks alone.
@@ -26,7 +26,7 @@ from leakline.scenarios.scenario import Scenario
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CallOutcome:
     """What became of a call that was handed to the engine."""
 
     placed: Placed | None
@@ -99,24 +99,24 @@ class Engine:
         taken, self._pace.lateness = self._pace.lateness, Lateness()
         return taken
 
-    def place(self, url: str, scenario: Scenario, done: Callable[[Outcome], None]) -> Handle:
-        """Make one call by a voice webhook or straight to a stream; `done` is told, in the engine's thread."""
+    def place(self, url: str, scenario: Scenario, done: Callable[[CallOutcome], None]) -> Handle:
+        """Make one call by a voice webhook or straight to a stream; `done` gets its outcome, in the engine's thread."""
         handle = Handle(self._loop)
         self._loop.call_soon_threadsafe(self._begin, url, scenario, done, handle)
         return handle
 
-    def _begin(self, url: str, scenario: Scenario, done: Callable[[Outcome], None], handle: Handle) -> None:
+    def _begin(self, url: str, scenario: Scenario, done: Callable[[CallOutcome], None], handle: Handle) -> None:
         began = time.monotonic()
 
         def over(task: asyncio.Task[Placed]) -> None:
             self._tasks.discard(task)
             seconds = time.monotonic() - began
             if task.cancelled():
-                done(Outcome(None, seconds))
+                done(CallOutcome(None, seconds))
             elif (error := task.exception()) is not None:  # one call's trouble must not take the others with it
-                done(Outcome(None, seconds, f"{type(error).__name__}: {error}"))
+                done(CallOutcome(None, seconds, f"{type(error).__name__}: {error}"))
             else:
-                done(Outcome(task.result(), seconds))
+                done(CallOutcome(task.result(), seconds))
 
         task = self._loop.create_task(self._telephone_for(scenario).call(url, scenario))
         self._tasks.add(task)

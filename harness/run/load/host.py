@@ -1,11 +1,11 @@
 """The other end of a load run, in a process of its own: the server under test, the fake model, and the probes.
 
-Run as `python -m leakline.harness.run.load.host`. It is told what to do on its standard input, in lines of JSON, and
+Run as `python -m leakline.harness.run.load.host`. It takes commands on its standard input, as lines of JSON, and
 answers on its standard output; when its input ends, it stops what it started: a load generator that dies leaves
 nothing behind.
 
     {"settings": {...}, "every_s": 10}        {"ready": {"url": ..., "directory": ...}} or {"error": ..., "code": 2}
-    {"do": "look", "calls": 10, "users": 5}   {"readings": [...]}: those that are new
+    {"do": "read", "calls": 10, "users": 5}   {"readings": [...]}: those since the last time
     {"do": "finish", "calls": ..., ...}       {"phase": ...}, as often as one begins; then {"result": ...}
 """
 
@@ -36,7 +36,7 @@ from leakline.harness.run.observer import Silent
 from leakline.harness.run.settings import SoakSettings, as_tuples
 from leakline.harness.run.stage import Measured, Stage, on_stage
 
-_GLANCE_S = 1.0
+_CHEAP_READING_S = 1.0
 _RESTART_EVERY_S = 15.0
 """As often as all callers go in the shape `reconnect_storm`."""
 
@@ -49,7 +49,7 @@ class Host:
         self._every_s = every_s
         self._at_a_time = stage.settings.concurrency
         self._readings = Readings()
-        self._untold: list[Reading] = []
+        self._new: list[Reading] = []
         self._calls = 0
         self._now_users = 0
         self._began = time.monotonic()
@@ -78,11 +78,11 @@ class Host:
                     values = await self._stage.counters.read_cheap()
                 reading = Reading(self._at_s(), self._calls, self._now_users, dict(values), is_full)
                 self._readings.add(reading)
-                self._untold.append(reading)
+                self._new.append(reading)
                 self._stage.journal.write(
                     "reading", at_s=reading.at_s, cycles=reading.calls, users=reading.users, values=values
                 )
-            await asyncio.sleep(_GLANCE_S)
+            await asyncio.sleep(_CHEAP_READING_S)
 
     async def restart_on(self) -> None:
         """Stop the server in the middle of its calls, and start it again, until cancelled."""
@@ -91,16 +91,16 @@ class Host:
             async with self._busy:
                 await self._stage.restart()
 
-    def look(self, calls: int, users: int) -> list[dict[str, Any]]:
-        """Take note of the load as it is; the readings that were not told yet."""
+    def take_readings(self, calls: int, users: int) -> list[dict[str, Any]]:
+        """The readings since this was last asked; notes how many calls were made and how many callers there are."""
         self._calls, self._now_users = calls, users
-        told, self._untold = self._untold, []
-        return [asdict(reading) for reading in told]
+        new, self._new = self._new, []
+        return [asdict(reading) for reading in new]
 
     async def finish(self, calls: CallStats, most_at_once: int, notes: tuple[str, ...]) -> RunResult:
         """The load is over: wait until all is quiet, judge what is left, and find the lines of what leaks."""
         stage = self._stage
-        await self._busy.acquire()  # no reading beside these
+        await self._busy.acquire()  # no reading at the same time
         stage.observer.phase("waiting until all is quiet")
         after = await self._settled(calls.made)
         steady = [r.sample for r in self._readings if r.users >= 0.9 * most_at_once > 0]
@@ -146,8 +146,8 @@ class Host:
         return round(time.monotonic() - self._began, 3)
 
 
-class _Told(Silent):
-    """Says what the run does."""
+class _Phases(Silent):
+    """Reports the phases of the run to the other process."""
 
     def phase(self, name: str) -> None:
         _say({"phase": name})
@@ -167,7 +167,7 @@ async def _lines() -> asyncio.StreamReader:
 async def _serve() -> None:
     lines = await _lines()
     first = json.loads(await lines.readline())
-    async with on_stage(SoakSettings(**as_tuples(first["settings"])), _Told()) as stage:
+    async with on_stage(SoakSettings(**as_tuples(first["settings"])), _Phases()) as stage:
         host = Host(stage, float(first["every_s"]))
         await _or_end_of_input(host.prepare(), lines)
         seldom_collect()
@@ -198,13 +198,13 @@ async def _obey(host: Host, lines: asyncio.StreamReader, tasks: Sequence[asyncio
         command = json.loads(line)
         for task in tasks:
             if task.done():
-                task.result()  # the server has ended: says how
-        if command["do"] == "look":
-            _say({"readings": host.look(int(command["calls"]), int(command["users"]))})
+                task.result()  # raises what ended it: the server has ended
+        if command["do"] == "read":
+            _say({"readings": host.take_readings(int(command["calls"]), int(command["users"]))})
         elif command["do"] == "finish":
             calls = CallStats(int(command["calls"]), int(command["as_scripted"]), dict(command["failures"]))
             notes = tuple(str(note) for note in command.get("notes", ()))
-            host.look(calls.made, 0)
+            host.take_readings(calls.made, 0)
             result = await host.finish(calls, int(command["most_at_once"]), notes)
             _say({"result": {"state": result.state, "directory": result.directory, "exit_code": result.exit_code}})
 

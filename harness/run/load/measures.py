@@ -1,11 +1,11 @@
-"""What a call tells to the statistics of a load run: names and milliseconds. Pure."""
+"""The statistics of one call in a load run: names and milliseconds. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from leakline.harness.run.load.engine import Outcome
+from leakline.harness.run.load.engine import CallOutcome
 
 CALL = "call"
 """The name of the whole call: its length, its failure, the bytes that came from the server."""
@@ -24,8 +24,8 @@ class Measure:
     failure: str = ""
 
 
-def measures(outcome: Outcome, speed: float) -> Iterator[Measure]:
-    """All that one call tells; what did not happen in it is not told. Times are real, whatever the `speed`."""
+def measures(outcome: CallOutcome, speed: float) -> Iterator[Measure]:
+    """The measures of one call; there is none of what did not happen in it. Times are real, whatever the `speed`."""
     placed = outcome.placed
     if placed is None:
         if outcome.error:

@@ -21,7 +21,7 @@ _STOP_S = 15.0
 _ERRORS: Mapping[object, type[LeaklineError]] = {
     kind.exit_code: kind for kind in (UsageError, RunError, InternalError)
 }
-"""By the code that the host tells."""
+"""By the exit code that the host gives."""
 
 
 class HostProcess:
@@ -29,7 +29,7 @@ class HostProcess:
 
     Args:
         every_s: seconds between two full readings of the counters.
-        phase: is told what it does.
+        phase: called with each phase that begins.
     """
 
     def __init__(self, settings: SoakSettings, every_s: float, phase: Callable[[str], None]) -> None:
@@ -53,12 +53,12 @@ class HostProcess:
         self.directory = str(ready["directory"])
         """The run's folder."""
 
-    def look(self, calls: int, users: int) -> list[Reading]:
-        """Say how the load is; the readings that are new."""
-        return [Reading(**told) for told in self._ask({"do": "look", "calls": calls, "users": users}, "readings")]
+    def take_readings(self, calls: int, users: int) -> list[Reading]:
+        """The readings since this was last asked; `calls` were made so far, by `users` callers now."""
+        return [Reading(**row) for row in self._ask({"do": "read", "calls": calls, "users": users}, "readings")]
 
     def finish(self, **load: Any) -> Mapping[str, Any]:
-        """Say that the load is over, and how it went; waits for the verdict: `{state, directory, exit_code}`."""
+        """End the load, telling how its calls went, and wait for the outcome: `{state, directory, exit_code}`."""
         return dict(self._ask({"do": "finish", **load}, "result"))
 
     def close(self) -> None:
@@ -85,13 +85,13 @@ class HostProcess:
             stdin.write(json.dumps(message) + "\n")
             stdin.flush()
         except (BrokenPipeError, ValueError):
-            pass  # it says below why it has ended
+            pass  # its last answer, read below, has why it ended
         while line := stdout.readline():
-            told = json.loads(line)
-            if "phase" in told:
-                self._phase(told["phase"])
-            elif "error" in told:
-                raise _ERRORS.get(told.get("code"), RunError)(told["error"])
-            elif answer in told:
-                return told[answer]
+            said = json.loads(line)
+            if "phase" in said:
+                self._phase(said["phase"])
+            elif "error" in said:
+                raise _ERRORS.get(said.get("code"), RunError)(said["error"])
+            elif answer in said:
+                return said[answer]
         raise RunError(f"the load's host ended with exit code {self._process.wait(_STOP_S)}")

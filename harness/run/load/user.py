@@ -12,7 +12,7 @@ from gevent.event import AsyncResult
 from locust import User, constant, task
 from locust.env import Environment
 
-from leakline.harness.run.load.engine import Engine, Outcome
+from leakline.harness.run.load.engine import CallOutcome, Engine
 from leakline.harness.run.load.measures import LATENESS, Measure, measures
 from leakline.scenarios.scenario import Scenario
 
@@ -35,7 +35,7 @@ class Switchboard:
     def __init__(self, environment: Environment, speed: float) -> None:
         self._environment = environment
         self._speed = speed
-        self._back: deque[tuple[AsyncResult[Outcome], Outcome]] = deque()
+        self._back: deque[tuple[AsyncResult[CallOutcome], CallOutcome]] = deque()
         self._watcher: Any = gevent.get_hub().loop.async_()
         self._watcher.start(self._deliver)
         start_thread = gevent.monkey.get_original("_thread", "start_new_thread")
@@ -52,7 +52,7 @@ class Switchboard:
 
         A greenlet that is killed meanwhile hangs up.
         """
-        result: AsyncResult[Outcome] = AsyncResult()
+        result: AsyncResult[CallOutcome] = AsyncResult()
         handle = self._engine.place(url, scenario, lambda outcome: self._hand_back(result, outcome))
         try:
             outcome = result.get()
@@ -72,7 +72,7 @@ class Switchboard:
         self._reporter.kill(block=False)
         self._engine.__exit__(None, None, None)
 
-    def _hand_back(self, result: AsyncResult[Outcome], outcome: Outcome) -> None:
+    def _hand_back(self, result: AsyncResult[CallOutcome], outcome: CallOutcome) -> None:
         """In the engine's thread: gevent's objects may be touched in its own alone."""
         self._back.append((result, outcome))
         self._watcher.send()
@@ -117,7 +117,7 @@ class CallUser(User):
 
 
 def _switchboard(environment: Environment) -> Switchboard:
-    """The engine of this process, made for its first call: a worker hears of the speed when it is told to start."""
+    """The engine of this process, made for its first call: a worker has its speed from its master only then."""
     found: Switchboard | None = getattr(environment, "switchboard", None)
     if found is None:
         options = environment.parsed_options

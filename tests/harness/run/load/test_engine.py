@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from leakline.fakes.background import Background
-from leakline.harness.run.load.engine import Engine, Outcome
+from leakline.harness.run.load.engine import CallOutcome, Engine
 from leakline.scenarios import Pause, Scenario
 
 QUIET = Scenario("quiet", Pause(0.2))
@@ -52,7 +52,7 @@ def engine() -> Iterator[Engine]:
 
 
 def test_the_callers_own_faults_strike_and_the_models_are_not_theirs(engine: Engine, server: str) -> None:
-    ended: queue.Queue[Outcome] = queue.Queue()
+    ended: queue.Queue[CallOutcome] = queue.Queue()
     reset = Scenario("reset", Pause(60.0), faults=("reset@media-stream/media x1", "status(code=503)@realtime"))
     engine.place(server, reset, ended.put)
     engine.place(server, QUIET, ended.put)
@@ -61,7 +61,7 @@ def test_the_callers_own_faults_strike_and_the_models_are_not_theirs(engine: Eng
 
 
 def test_calls_from_another_thread_come_to_their_end(engine: Engine, server: str) -> None:
-    ended: queue.Queue[Outcome] = queue.Queue()
+    ended: queue.Queue[CallOutcome] = queue.Queue()
     for _ in range(30):
         engine.place(server, QUIET, ended.put)
     outcomes = [ended.get(timeout=20) for _ in range(30)]
@@ -74,13 +74,13 @@ def test_calls_from_another_thread_come_to_their_end(engine: Engine, server: str
 
 
 def test_a_call_is_hung_up_from_another_thread(engine: Engine, server: str) -> None:
-    ended: queue.Queue[Outcome] = queue.Queue()
+    ended: queue.Queue[CallOutcome] = queue.Queue()
     engine.place(server, LONG, ended.put).hang_up()
     assert ended.get(timeout=20).placed is None
 
 
 def test_a_server_that_is_not_there_fails_the_call_and_nothing_else(engine: Engine, server: str) -> None:
-    ended: queue.Queue[Outcome] = queue.Queue()
+    ended: queue.Queue[CallOutcome] = queue.Queue()
     engine.place("ws://127.0.0.1:1/", QUIET, ended.put)
     outcome = ended.get(timeout=20)
     assert outcome.placed is not None
@@ -92,7 +92,7 @@ def test_a_server_that_is_not_there_fails_the_call_and_nothing_else(engine: Engi
 
 
 def test_what_still_talks_at_the_end_is_hung_up(server: str) -> None:
-    ended: queue.Queue[Outcome] = queue.Queue()
+    ended: queue.Queue[CallOutcome] = queue.Queue()
     threads.clear()
     with Engine(start_thread=start) as engine:
         engine.place(server, LONG, ended.put)

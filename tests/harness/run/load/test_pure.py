@@ -14,7 +14,7 @@ from leakline.harness.drive.telephone import Placed
 from leakline.harness.judge.after_load import Load, judge
 from leakline.harness.judge.growth import FLOORS
 from leakline.harness.judge.thresholds import broken, parse
-from leakline.harness.run.load.engine import Outcome
+from leakline.harness.run.load.engine import CallOutcome
 from leakline.harness.run.load.measures import measures
 from leakline.harness.run.load.shapes import SHAPES
 from leakline.reports.load_tab import rows, series
@@ -80,7 +80,7 @@ def test_a_threshold_that_says_nothing_is_refused_with_what_was_expected(text: s
 def test_a_call_tells_what_happened_in_it_in_real_milliseconds() -> None:
     heard = Heard(first_audio_s=2.0, answers_s=(1.0, 1.2), silences_s=(0.4,), dry_s=0.1)
     end = CallEnd("caller", "hung up", Carried(open_s=0.01, close_s=0.02, received_bytes=500))
-    told = list(measures(Outcome(Placed(end, "", 3.0, heard=heard, webhook_s=0.03, twiml_s=0.0), 4.0), speed=2.0))
+    told = list(measures(CallOutcome(Placed(end, "", 3.0, heard=heard, webhook_s=0.03, twiml_s=0.0), 4.0), speed=2.0))
     assert [(m.name, m.milliseconds) for m in told if m.name in ("answer", "barge-in to silence", "webhook")] == [
         ("webhook", 30.0),
         ("answer", 500.0),
@@ -91,10 +91,10 @@ def test_a_call_tells_what_happened_in_it_in_real_milliseconds() -> None:
 
 
 def test_a_call_that_was_refused_or_hung_up_from_outside() -> None:
-    refused = list(measures(Outcome(Placed(CallEnd("refused", "HTTP 503"), "refused: HTTP 503", 0.0), 0.1), 1.0))
+    refused = list(measures(CallOutcome(Placed(CallEnd("refused", "HTTP 503"), "refused: HTTP 503", 0.0), 0.1), 1.0))
     assert [(m.name, m.failure) for m in refused] == [("call", "refused: HTTP 503")]
-    assert list(measures(Outcome(None, 0.1), 1.0)) == []
-    assert [m.failure for m in measures(Outcome(None, 0.1, "ValueError: x"), 1.0)] == ["ValueError: x"]
+    assert list(measures(CallOutcome(None, 0.1), 1.0)) == []
+    assert [m.failure for m in measures(CallOutcome(None, 0.1, "ValueError: x"), 1.0)] == ["ValueError: x"]
 
 
 def verdict(before: float, after: float, during: list[float], load: Load, resource: Resource = "sockets") -> Growth:
