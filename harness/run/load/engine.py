@@ -100,7 +100,7 @@ class Engine:
         return taken
 
     def place(self, url: str, scenario: Scenario, done: Callable[[CallOutcome], None]) -> Handle:
-        """Make one call by a voice webhook or straight to a stream; `done` gets its outcome, in the engine's thread."""
+        """Make one call, by a voice webhook or straight to a stream; `done` is called in the engine's thread."""
         handle = Handle(self._loop)
         self._loop.call_soon_threadsafe(self._begin, url, scenario, done, handle)
         return handle
