@@ -27,8 +27,9 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir(parents=True)
         (folder / name / "__init__.py").write_text("raise ImportError('the project has its own')\n")
     quiet = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    subprocess.run(build, check=True, cwd=folder)
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir"]
+    subprocess.run([*build, str(folder / "sdist"), str(ROOT)], check=True, cwd=folder)  # and from it a wheel
+    subprocess.run([*build, str(folder), "--wheel", str(ROOT)], check=True, cwd=folder)
     venv.create(folder / "venv", symlinks=True, with_pip=False)
     (wheel,) = folder.glob("*.whl")
     packages = Path(
@@ -39,7 +40,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # What leakline depends on, from where it is installed: a path in a .pth file, whose own .pth files (such as that
     # of the editable install) do not count.
     (packages / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
-    (folder / ".gitignore").write_text("venv\nruns\n*.whl\n__pycache__\n")
+    (folder / ".gitignore").write_text("venv\nruns\nsdist\n*.whl\n__pycache__\n")
     bridge = (ROOT / "tests" / "suts" / "bridge.py").read_text()
     git("init", "--quiet", "--initial-branch", "main", at=folder)
     for text, message in ((bridge, "sound"), (bridge.replace("LEAK = sys.argv[2]", 'LEAK = "task"'), "leaks")):
@@ -73,6 +74,12 @@ def test_one_package_is_installed_and_nothing_else(elsewhere: Path) -> None:
         "leakline/restaurant_node/server.mjs",
     } <= names
     assert not [name for name in names if "tests/" in name or "benchmarks/" in name or "node_modules" in name]
+
+
+def test_a_source_distribution_makes_the_same_wheel(elsewhere: Path) -> None:
+    (wheel,) = elsewhere.glob("*.whl")
+    (from_source,) = (elsewhere / "sdist").glob("*.whl")
+    assert zipfile.ZipFile(from_source).namelist() == zipfile.ZipFile(wheel).namelist()
 
 
 def test_it_soaks_its_demo(elsewhere: Path) -> None:
