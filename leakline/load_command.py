@@ -41,7 +41,8 @@ def load_command(users: int, spawn_rate: float | None, run_time: str, web: bool,
     Without --sut it calls the demo server. What is not listed here goes to Locust: its own options, and --sut, --url,
     --pid, --leaks, --scenario, --speed, --env, --settle, --load-shape, --threshold, --memory-every.
 
-    Exit code: 0 clean, 1 leaking or a threshold not kept, 2 wrong use, 3 inconclusive or the run failed.
+    Exit code: 0 clean, 1 leaking or a threshold not kept, 2 wrong use, 3 inconclusive or the
+    run failed, 4 leakline itself failed.
     """
     if find_spec("locust") is None:
         raise UsageError("load: expected Locust to be installed: pip install 'leakline[load]'")
