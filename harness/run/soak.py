@@ -13,7 +13,15 @@ from pathlib import Path
 from leakline.harness.data.model import MEMORY, Finding, Growth, Level, Resource, RunResult, Sample
 from leakline.harness.data.words import truncate
 from leakline.harness.drive.governor import govern, idle
-from leakline.harness.judge.growth import FIRST_LOOK, FLOOR, LAST_LOOK, MIN_SAMPLES, SECOND_LOOK, floors_for, judge
+from leakline.harness.judge.growth import (
+    FINAL_ANALYSIS,
+    FIRST_ANALYSIS,
+    FLOOR,
+    MIN_SAMPLES,
+    SECOND_ANALYSIS,
+    floors_for,
+    judge,
+)
 from leakline.harness.judge.processes import by_process, ended, told, with_children, without_children
 from leakline.harness.measure.descriptors import grown
 from leakline.harness.run.attribution import Lines
@@ -98,16 +106,16 @@ class _Run:
         await self._sample_after(0)
         self._first_kinds = self._counters.kinds()
         await self._measure(settings.cycles, counted_from)
-        look = FIRST_LOOK
+        analysis = FIRST_ANALYSIS
         levels: tuple[Level, ...] = ()
-        while look < LAST_LOOK and self._is_unsure(self._judge(look, more_to_come=True)):
-            if look == FIRST_LOOK and _is_any_leaking(levels := await self._look_idle()):
+        while analysis < FINAL_ANALYSIS and self._is_unsure(self._judge(analysis, more_to_come=True)):
+            if analysis == FIRST_ANALYSIS and _is_any_leaking(levels := await self._look_idle()):
                 break
             self._observer.phase("more calls, to be sure")
             await self._measure(settings.cycles, counted_from)
-            look += 1
+            analysis += 1
         is_certain = _is_any_leaking(levels)
-        growths = await self._settle(self._judge(look if is_certain else max(look, SECOND_LOOK)))
+        growths = await self._settle(self._judge(analysis if is_certain else max(analysis, SECOND_ANALYSIS)))
         if settings.peak or not is_certain:
             levels = await self._look_idle(peak=settings.peak)
         self._journal.write("levels", levels=[asdict(level) for level in levels])
@@ -123,8 +131,8 @@ class _Run:
         self._observer.phase("looking at it idle")
         return await self._checks.judge(peak=peak)
 
-    def _judge(self, look: int, *, more_to_come: bool = False) -> tuple[Growth, ...]:
-        return judge(self._samples, self._floors(), look=look, more_to_come=more_to_come)
+    def _judge(self, analysis: int, *, more_to_come: bool = False) -> tuple[Growth, ...]:
+        return judge(self._samples, self._floors(), analysis=analysis, more_to_come=more_to_come)
 
     def _floors(self) -> dict[Resource, float]:
         return floors_for(self._agents.languages, self._samples[-1].cycles)
@@ -160,7 +168,7 @@ class _Run:
             for pid in ended(self._samples[0], sample, self._agents.started_anew | self._agents.lost):
                 self._ended.setdefault(pid, cycles)
         if not self._suspected and len(self._samples) >= MIN_SAMPLES:
-            newest = judge(self._samples[-_SUSPECT_SAMPLES:], self._floors(), look=FIRST_LOOK)
+            newest = judge(self._samples[-_SUSPECT_SAMPLES:], self._floors(), analysis=FIRST_ANALYSIS)
             suspect = next((growth for growth in newest if growth.state == "leaking"), None)
             if suspect is not None:
                 self._suspected = True
