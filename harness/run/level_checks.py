@@ -68,8 +68,8 @@ class Checks:
         else:
             self.unmeasured["wakeups"] = process.NOT_TOLD
         if self._faults.has_struck:
-            told = levels.lines_of_trouble(self._sut.printed())
-            found.append(levels.silent_errors(self._failed_for_good(), told))
+            logged = levels.error_lines(self._sut.printed())
+            found.append(levels.silent_errors(self._failed_for_good(), logged))
         if peak:
             found += await self._judge_peak()
         return tuple(found)
@@ -111,7 +111,7 @@ class Checks:
         try:
             if self._scenario.restart_after_s is not None:
                 raise _NotMeasuredError("the server is stopped in the middle of its calls")
-            short, long, longer = [await self._peak(self._scenario.stretched(times)) for times in levels.STRETCHES]
+            short, long, longer = [await self._peak(self._scenario.stretched(times)) for times in levels.CALL_LENGTHS]
         except (_NotMeasuredError, ScenarioError) as why:
             self.unmeasured["peak_heap"] = str(why)
             return []
@@ -145,7 +145,7 @@ class Checks:
         return []
 
     async def _held_late(self, *, deep: bool) -> list[SiteCount]:
-        long_call = self._scenario.stretched(levels.STRETCHES[1])
+        long_call = self._scenario.stretched(levels.CALL_LENGTHS[1])
         await self._agents.watch(deep=deep)
         call = asyncio.ensure_future(self._calls.one(long_call))
         done_s = 0.0

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from leakline.harness.data.errors import RunError, UsageError
 from leakline.harness.data.resources import Resource, gauge
-from leakline.harness.judge.alerts import ALERTS, Alerts, Change, Reading, Thresholds
+from leakline.harness.judge.alerts import ALERTS, Alerts, Change, Observation, Thresholds
 from leakline.harness.measure import process
 from leakline.harness.measure.agents import Agents
 from leakline.harness.measure.gauges import Gauges
@@ -173,16 +173,16 @@ class Watch:
         self._said.update(new)
         return Seen(values, changes, new)
 
-    def _reading(self, values: Mapping[Resource, float]) -> Reading:
+    def _reading(self, values: Mapping[Resource, float]) -> Observation:
         crowd = max(self._agents.crowded, key=lambda each: each.count - each.most, default=None)
-        return Reading(
+        return Observation(
             at_s=time.monotonic(),
             heap_bytes=values.get("heap", values["rss"]),
             sockets=values["sockets"],
             fds=values["fds"],
             fds_limit=self._limit(),
             timers=values.get("timers"),
-            crowd=None if crowd is None else (crowd.emitter, crowd.event, crowd.count, crowd.most),
+            most_listened=None if crowd is None else (crowd.emitter, crowd.event, crowd.count, crowd.most),
             calls=values.get(gauge(CALLS_GAUGE)),
         )
 

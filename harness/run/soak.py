@@ -22,7 +22,7 @@ from leakline.harness.judge.growth import (
     floors_for,
     judge,
 )
-from leakline.harness.judge.processes import by_process, ended, told, with_children, without_children
+from leakline.harness.judge.processes import attach_children, by_process, ended, separate_children, without_repetition
 from leakline.harness.measure.descriptors import grown
 from leakline.harness.run.attribution import Lines
 from leakline.harness.run.level_checks import Checks
@@ -122,8 +122,8 @@ class _Run:
         more = grown(self._first_kinds, self._counters.kinds(), self._samples[-1].cycles)
         names = self._samples[0].values
         most = {name: max(s.values[name] for s in self._samples if name in s.values) for name in names}
-        growths, held = without_children(growths, self._samples)
-        found = with_children(await self._lines.find(growths, most, more), held)
+        growths, held = separate_children(growths, self._samples)
+        found = attach_children(await self._lines.find(growths, most, more), held)
         found = by_process(found, self._samples)
         return self._result(growths, levels, (*found, *await self._explain(levels)))
 
@@ -281,7 +281,7 @@ class _Run:
         return Measured(
             calls=calls,
             seconds=round(time.monotonic() - self._began, 3),
-            samples=told(self._samples),
+            samples=without_repetition(self._samples),
             growths=tuple(growths),
             findings=found,
             levels=tuple(levels),

@@ -13,7 +13,7 @@ from leakline.harness.drive.meter import Heard
 from leakline.harness.drive.telephone import Placed
 from leakline.harness.judge.after_load import Load, judge
 from leakline.harness.judge.growth import FLOORS
-from leakline.harness.judge.thresholds import broken, parse
+from leakline.harness.judge.thresholds import parse, violations
 from leakline.harness.run.load.engine import Outcome
 from leakline.harness.run.load.measures import measures
 from leakline.harness.run.load.shapes import SHAPES
@@ -59,7 +59,7 @@ def test_thresholds_that_are_kept_broken_and_of_nothing() -> None:
         "answer.avg<=200ms",
         "x.p50<=1s",
     )
-    said = broken(tuple(map(parse, texts)), {"answer": Row(), "call": Row()})
+    said = violations(tuple(map(parse, texts)), {"answer": Row(), "call": Row()})
     assert [text.partition(":")[0] for text in said] == [
         "answer.p95 <= 900 ms",
         "call.failed <= 2%",
