@@ -17,7 +17,7 @@ from leakline.harness.attribute.source import context, function_at, line_text
 from leakline.harness.attribute.unexplained import TELLING, UNEXPLAINED, WAITING, is_unexplained
 from leakline.harness.data.model import MEMORY, RESOURCES, Companion, Finding, Frame, Growth, How, Resource, Site
 from leakline.harness.data.resources import rank
-from leakline.harness.data.survey import OFTEN, Keeper, Survey
+from leakline.harness.data.survey import MIN_SURVIVORS_PER_CALL, Retainer, Survey
 from leakline.harness.data.words import amount
 from leakline.harness.judge.growth import FLOOR, FLOORS
 
@@ -137,7 +137,7 @@ def _groups(growth: Growth, survey: Survey | None, root: Path) -> list[_Group]:
             continue
         key = (site.file, site.function) if site.function else next(anonymous)
         group = by_function.setdefault(key, _Group({growth.resource: 0.0}, {}, row.stack))
-        if row.count >= OFTEN * min(1.0, growth.per_cycle) * survey.cycles:
+        if row.count >= MIN_SURVIVORS_PER_CALL * min(1.0, growth.per_cycle) * survey.cycles:
             group.stacks.add(row.stack)
         made = group.sites.setdefault(growth.resource, {})
         made[site] = made.get(site, 0.0) + row.count / survey.cycles
@@ -376,7 +376,7 @@ def _kept(findings: list[Finding], survey: Survey | None) -> list[Finding]:
     at = next((i for i, f in enumerate(findings) if f.resource in MEMORY), 0 if len(findings) == 1 else None)
     if survey is None or at is None:
         return findings
-    names = dict.fromkeys(_keeper(k) for k in survey.keepers if _is_telling(k, findings[at]))
+    names = dict.fromkeys(_keeper(k) for k in survey.retainers if _is_telling(k, findings[at]))
     changed = list(findings)
     types = [f"{name} {rate:+.2f}" for name, rate in survey.types.items()][:_MOST_TYPES]
     if findings[at].resource not in MEMORY:
@@ -385,13 +385,13 @@ def _kept(findings: list[Finding], survey: Survey | None) -> list[Finding]:
     return changed
 
 
-def _is_telling(keeper: Keeper, finding: Finding) -> bool:
+def _is_telling(keeper: Retainer, finding: Finding) -> bool:
     """Whether it grew with each call; a text by a good part of the heap."""
-    least = OFTEN if not keeper.is_bytes else TELLING * finding.per_cycle
+    least = MIN_SURVIVORS_PER_CALL if not keeper.is_bytes else TELLING * finding.per_cycle
     return keeper.code == "user" and keeper.per_cycle >= least and (finding.resource == "heap" or not keeper.is_bytes)
 
 
-def _keeper(keeper: Keeper) -> str:
+def _keeper(keeper: Retainer) -> str:
     rate = amount("heap", keeper.per_cycle, sign=True) if keeper.is_bytes else f"+{keeper.per_cycle:.2f}"
     return f"{keeper.owner} ({rate} a call)"
 

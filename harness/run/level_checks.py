@@ -13,7 +13,7 @@ from leakline.fakes.faults import FaultPlan
 from leakline.fakes.ledger import Ledger
 from leakline.harness.attribute import findings
 from leakline.harness.data.model import Finding, Frame, Level, Resource
-from leakline.harness.data.survey import OFTEN, Caught, SiteCount
+from leakline.harness.data.survey import MIN_SURVIVORS_PER_CALL, Caught, SiteCount
 from leakline.harness.drive.batches import Calls
 from leakline.harness.judge import levels
 from leakline.harness.measure import process
@@ -90,7 +90,7 @@ class Checks:
                 await self._agents.watch()
                 await self._sut.alive(asyncio.sleep(_IDLE_S))
                 survey = await self._sut.alive(self._agents.survey(1))
-                return [row.stack for row in survey.woke[:1]]
+                return [row.stack for row in survey.timers_set[:1]]
             case "silent_errors":
                 return [(caught,) for caught in (await self._swallowing())[:1]]
             case "peak_heap":
@@ -169,7 +169,8 @@ class Checks:
         return [
             caught.frame
             for caught in with_faults
-            if caught.count >= OFTEN * _CALLS_WITH_ERRORS and (caught.frame, caught.type) not in usual
+            if caught.count >= MIN_SURVIVORS_PER_CALL * _CALLS_WITH_ERRORS
+            and (caught.frame, caught.type) not in usual
         ]
 
     async def _caught(self) -> tuple[Caught, ...]:

@@ -4,7 +4,7 @@ import pytest
 
 from leakline.harness.attribute import findings, unexplained
 from leakline.harness.data.model import Frame, Growth, Resource
-from leakline.harness.data.survey import Keeper, SiteCount, Survey
+from leakline.harness.data.survey import Retainer, SiteCount, Survey
 from leakline.reports.blocks import companion, finding
 from leakline.reports.text import finding_in_full, one_line
 
@@ -231,33 +231,33 @@ def test_steady_state_is_left_out_when_the_rest_explains_the_growth() -> None:
 
 def test_memory_alone_is_named_by_what_keeps_it() -> None:
     keepers = (
-        Keeper("app.Carts.carts", 1.0, "user"),
-        Keeper("cache.entries", 0.3, "user"),
-        Keeper("x", 1.0, "library"),
+        Retainer("app.Carts.carts", 1.0, "user"),
+        Retainer("cache.entries", 0.3, "user"),
+        Retainer("x", 1.0, "library"),
     )
-    (found,) = findings.build([growth("objects", 3.0)], Survey(10, keepers=keepers), ROOT)
+    (found,) = findings.build([growth("objects", 3.0)], Survey(10, retainers=keepers), ROOT)
     assert found.kept_in == ("app.Carts.carts (+1.00 a call)",)
     assert finding_in_full(found).endswith("retained by app.Carts.carts (+1.00 a call)")
 
 
 def test_a_text_that_grows_is_named_where_it_grew_and_by_what_keeps_it() -> None:
     keepers = (
-        Keeper("app.NOTES", 540.0, "user", is_bytes=True),
-        Keeper("app.last_words", 15.0, "user", is_bytes=True),  # longer this time than the last
+        Retainer("app.NOTES", 540.0, "user", is_bytes=True),
+        Retainer("app.last_words", 15.0, "user", is_bytes=True),  # longer this time than the last
     )
     pieces = (SiteCount((user(7, "note"),), 5400, 5400),)
-    deep = Survey(10, heap=(SiteCount((LIBRARY,), 9, 50),), pieces=pieces)
-    (found,) = findings.build([growth("heap", 541.0)], Survey(10, keepers=keepers), ROOT, deep)
+    deep = Survey(10, heap=(SiteCount((LIBRARY,), 9, 50),), buffers=pieces)
+    (found,) = findings.build([growth("heap", 541.0)], Survey(10, retainers=keepers), ROOT, deep)
     assert str(found.site) == "server.py:7  note"
     assert found.kept_in == ("app.NOTES (+540 B a call)",)
 
 
 def test_a_piece_that_did_not_move_while_few_calls_were_traced_has_the_line_of_the_longer_watch() -> None:
     grown = [growth("heap", 810.0)]
-    longer = Survey(10, pieces=(SiteCount((user(7, "note"),), 8000, 8000), SiteCount((user(9, "last"),), 300, 300)))
+    longer = Survey(10, buffers=(SiteCount((user(7, "note"),), 8000, 8000), SiteCount((user(9, "last"),), 300, 300)))
     deep = unexplained.with_pieces(grown, longer, Survey(5))
     assert deep.allocated_per_cycle == 800.0  # the last words were longer this time, no more
-    own = Survey(5, pieces=(SiteCount((user(8, "note"),), 4000, 4000),))
+    own = Survey(5, buffers=(SiteCount((user(8, "note"),), 4000, 4000),))
     assert unexplained.with_pieces(grown, longer, own) == own
 
 
