@@ -198,7 +198,7 @@ def growth(
         return result("inconclusive", f"{number} samples; a verdict needs {MIN_SAMPLES}")
     p_value = mann_kendall(values)
     if slope > floor and ALPHA < p_value <= SUSPECT_P_VALUE and more_to_come:
-        return result("inconclusive", "it may grow, and more calls are needed to tell from noise")
+        return result("inconclusive", "it may grow, and more calls are needed to tell it from noise")
     target = max(DETECTION_TARGETS.get(resource, 2 * FLOOR), 2 * floor)
     if slope <= floor or p_value > ALPHA:
         if high <= target / 2:
@@ -211,7 +211,7 @@ def growth(
     if _persists(cycles, values, slope, late_slope, floor, is_final=analysis == FINAL_ANALYSIS):
         min_effect = (MIN_EFFECT_INTERIM if more_to_come else MIN_EFFECT) * _noise(values - slope * cycles)
         if low <= floor or slope * calls < min_effect:
-            return result("inconclusive", "it grows, and more calls are needed to tell from noise")
+            return result("inconclusive", "it grows, and more calls are needed to tell it from noise")
         found = result("leaking")
         if analysis > FIRST_ANALYSIS or (found.exact and slope * calls >= MIN_EXACT_GROWTH):
             return found

@@ -37,10 +37,10 @@ def without_repetition(samples: Sequence[Sample]) -> tuple[Sample, ...]:
 def separate_children(
     growths: Sequence[Growth], samples: Sequence[Sample]
 ) -> tuple[tuple[Growth, ...], tuple[Companion, ...]]:
-    """(growths, what child processes hold) of a server that leaves child processes running.
+    """(growths, what child processes retain) of a server that leaves child processes running.
 
     A growth that lies mostly in such processes is no leak of its own: it becomes clean in `growths` and is returned
-    as something that they hold, for `attach_children`. Without a leak of children nothing changes.
+    as something that they retain, for `attach_children`. Without a leak of children nothing changes.
     """
     if not any(g.resource == "children" and g.state == "leaking" for g in growths):
         return tuple(growths), ()
@@ -53,10 +53,10 @@ def separate_children(
     return left, tuple(Companion(g.resource, g.per_cycle, "held") for g in inside)
 
 
-def attach_children(findings: Iterable[Finding], held: Sequence[Companion]) -> tuple[Finding, ...]:
-    """`findings`, with what the child processes hold (of `separate_children`) added to the finding of those."""
+def attach_children(findings: Iterable[Finding], retained: Sequence[Companion]) -> tuple[Finding, ...]:
+    """`findings`, with what the child processes retain (of `separate_children`) added to the finding of those."""
     return tuple(
-        replace(finding, companions=(*finding.companions, *held)) if _is_of_children(finding) else finding
+        replace(finding, companions=(*finding.companions, *retained)) if _is_of_children(finding) else finding
         for finding in findings
     )
 
