@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leakline.harness.data.model import BYTES, Resource
-from leakline.harness.judge.growth import FIRST_LOOK, FLOORS, LAST_LOOK, growth
+from leakline.harness.judge.growth import FINAL_ANALYSIS, FIRST_ANALYSIS, FLOORS, growth
 
 Floats = NDArray[np.float64]
 Noise = Callable[[np.random.Generator, Floats, float], Floats]
@@ -34,11 +34,12 @@ AMPLITUDE: Mapping[Resource, float] = {
     "heap": 63_000.0,
     "rss": 43_000.0,
 }
-"""Of each counter in 148 samples of the sound restaurant, 8 calls at a time: the standard deviation from the run's
-median. Each kind of noise that stays deviates by that much; what fades or fills is five times as high. Timers and
-sockets never moved; 0.6 is taken."""
+"""Noise of each counter, in things or bytes: its standard deviation from the run's median in 148 samples of the sound
+restaurant, 8 calls at a time. Timers and sockets never changed; 0.6 is assumed. Each kind of lasting noise has this
+standard deviation."""
 
 _HIGH = 3 * math.sqrt(3)
+"""Height of a warm-up or of a full cache, in amplitudes."""
 
 LEAKS: tuple[tuple[Resource, float], ...] = (
     ("timers", 0.1),
@@ -57,38 +58,38 @@ def white(random: np.random.Generator, cycles: Floats, size: float) -> Floats:
 
 
 def sawtooth(random: np.random.Generator, cycles: Floats, size: float) -> Floats:
-    """Garbage that grows until a collection takes it."""
+    """Garbage that grows until a collection frees it."""
     period = random.uniform(20, 60)
     return np.asarray(math.sqrt(12) * size * (((cycles + random.uniform(0, period)) % period) / period))
 
 
 def warm_up(random: np.random.Generator, cycles: Floats, size: float) -> Floats:
-    """Growth that fades."""
+    """Growth that fades to nothing within the run."""
     rise = _HIGH * size * (1 - np.exp(-cycles / random.uniform(5, 30)))
     return np.asarray(rise + white(random, cycles, size / 10))
 
 
 def cache(random: np.random.Generator, cycles: Floats, size: float) -> Floats:
-    """Growth with each call up to a bound that lies inside the run."""
+    """A cache: growth with each call until it is full, which it is before the run ends."""
     full_after = random.uniform(10, 0.75 * CALLS)
     return np.asarray(_HIGH * size * np.minimum(cycles / full_after, 1.0) + white(random, cycles, size / 10))
 
 
 def steps(random: np.random.Generator, cycles: Floats, size: float) -> Floats:
-    """An allocator that takes a page more, or gives one back, now and then."""
+    """An allocator that now and then takes a page or gives one back."""
     jumps = random.choice([-1.0, 1.0], len(cycles)) * (random.random(len(cycles)) < 0.1)
     return np.asarray(math.sqrt(1.5) * size * np.clip(np.cumsum(jumps), -1, 1))
 
 
 def drift(random: np.random.Generator, cycles: Floats, size: float) -> Floats:
-    """A slow swing, of which the run sees one to three periods."""
+    """A slow oscillation, of which the run sees one to three periods."""
     period = CALLS / random.uniform(1, 3)
     swing = np.sin(2 * math.pi * (cycles / period + random.random()))
     return np.asarray(math.sqrt(2) * size * swing + white(random, cycles, size / 10))
 
 
 def drops(random: np.random.Generator, cycles: Floats, size: float) -> Floats:
-    """A line, but for one sample in ten: a pool had let its connections go."""
+    """A constant value, but for one sample in ten: a pool had closed its idle connections."""
     return np.asarray(-size / 0.3 * (random.random(len(cycles)) < 0.1))
 
 
@@ -103,30 +104,32 @@ NOISES: Mapping[str, Noise] = {
 }
 
 
-def still(_random: np.random.Generator, cycles: Floats, _size: float) -> Floats:
+def no_noise(_random: np.random.Generator, cycles: Floats, _size: float) -> Floats:
     return np.zeros(len(cycles))
 
 
 @dataclass
 class Rates:
-    """How a rule judged some traces."""
+    """How many of some traces a rule judged to be what."""
 
     number: int
     leaking: int
     inconclusive: int
     calls: float = 0.0
+    """Mean number of calls until the verdict."""
 
     def text(self, *, alarm: bool) -> str:
-        """The rate that matters, with its upper or lower 95 % bound."""
+        """The rate of false alarms with its upper 95 % bound (`alarm`), or of leaks found with the calls made."""
         share = self.leaking / self.number
         if alarm:
             bound = upper(self.leaking, self.number)
-            return f"{self.leaking} of {self.number:,} (< {100 * bound:.2f} %), unsure {self.inconclusive}"
-        return f"{100 * share:.1f} %, unsure {100 * self.inconclusive / self.number:.1f} %, {self.calls:.0f} calls"
+            return f"{self.leaking} of {self.number:,} (< {100 * bound:.2f} %), inconclusive {self.inconclusive}"
+        inconclusive = 100 * self.inconclusive / self.number
+        return f"{100 * share:.1f} %, inconclusive {inconclusive:.1f} %, {self.calls:.0f} calls"
 
 
 def upper(hits: int, number: int) -> float:
-    """Upper 95 % bound of a rate (Wilson)."""
+    """Upper 95 % bound of a rate (Wilson's score interval)."""
     z, p = 1.645, hits / number
     centre = p + z * z / (2 * number)
     return min(
@@ -145,15 +148,16 @@ def trace(
 def judged(
     random: np.random.Generator, noise: Noise, size: float, leak: float, resource: Resource
 ) -> tuple[str, int]:
-    """The verdict as a run comes to it: as many calls again while it is unsure. (state, calls needed)"""
-    cycles, values = trace(random, noise, size, leak, resource, LAST_LOOK * CALLS)
-    for look in range(FIRST_LOOK, LAST_LOOK + 1):
-        seen = look * CALLS // BATCH + 1
-        more = look < LAST_LOOK
-        state = growth(resource, cycles[:seen], values[:seen], FLOORS[resource], look=look, more_to_come=more).state
+    """(verdict, calls made), analysed as in a run: as many calls again while it is inconclusive."""
+    cycles, values = trace(random, noise, size, leak, resource, FINAL_ANALYSIS * CALLS)
+    for analysis in range(FIRST_ANALYSIS, FINAL_ANALYSIS + 1):
+        seen = analysis * CALLS // BATCH + 1
+        more = analysis < FINAL_ANALYSIS
+        found = growth(resource, cycles[:seen], values[:seen], FLOORS[resource], analysis=analysis, more_to_come=more)
+        state = found.state
         if state != "inconclusive":
             break
-    return state, look * CALLS
+    return state, analysis * CALLS
 
 
 def rates(noise: Noise, size: float, leak: float, resource: Resource, number: int) -> Rates:
@@ -199,7 +203,7 @@ def main() -> None:
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {number:,} traces each\n"
     )
-    print(f"False alarms on clean traces of {CALLS} calls ({LAST_LOOK * CALLS} at the most, while unsure)\n")
+    print(f"False alarms on clean traces of {CALLS} calls (up to {FINAL_ANALYSIS * CALLS} while inconclusive)\n")
     rules = " | ".join(RULES)
     print(f"| counter | noise | at its amplitude | at three times | {rules} |\n|---|---|---|---|---|---|---|")
     for resource, size in AMPLITUDE.items():
@@ -209,10 +213,10 @@ def main() -> None:
             print(f"| {resource} | {name} | {' | '.join(cells)} |", flush=True)
     print(f"\nLeaks found\n\n| leak a call | noise | found | {rules} |\n|---|---|---|---|---|---|")
     for resource, leak in LEAKS:
-        for name, noise in {"none": still, **NOISES}.items():
-            few = max(100, number // 10)
-            cells = [rates(noise, AMPLITUDE[resource], leak, resource, few).text(alarm=False)]
-            cells += [by_rule(rule, noise, AMPLITUDE[resource], leak, resource, few) for rule in RULES.values()]
+        for name, noise in {"none": no_noise, **NOISES}.items():
+            traces = max(100, number // 10)
+            cells = [rates(noise, AMPLITUDE[resource], leak, resource, traces).text(alarm=False)]
+            cells += [by_rule(rule, noise, AMPLITUDE[resource], leak, resource, traces) for rule in RULES.values()]
             print(f"| {resource} {leak:,g} | {name} | {' | '.join(cells)} |", flush=True)
 
 

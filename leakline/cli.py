@@ -260,7 +260,7 @@ async def _watch(console: Console, settings: WatchSettings) -> int:
     async with Watch(settings) as watch:
         if watch.metrics_port is not None:
             console.print(f"metrics: http://127.0.0.1:{watch.metrics_port}/metrics", soft_wrap=True)
-        async for seen in watch.observations():
+        async for seen in watch.updates():
             has_raised |= any(change.raised for change in seen.changes)
             terminal.show_reading(console, seen.values, [*map(str, seen.changes)], seen.notes)
     return int(has_raised)

@@ -23,7 +23,7 @@ from leakline import demo
 from leakline.harness.data.errors import LeaklineError, RunError, UsageError
 from leakline.harness.data.model import RunResult
 from leakline.harness.data.readings import Readings
-from leakline.harness.judge.thresholds import Entry, Threshold, broken, parse
+from leakline.harness.judge.thresholds import Entry, Threshold, parse, violations
 from leakline.harness.run.load.measures import CALL
 from leakline.harness.run.load.server import HostProcess
 from leakline.harness.run.load.shapes import SHAPES
@@ -192,7 +192,7 @@ class Director:
         finally:
             host.close()
         entries: dict[str, Entry] = {name: entry for (name, _), entry in self._environment.stats.entries.items()}
-        self._broken = broken(self._thresholds, entries)
+        self._broken = violations(self._thresholds, entries)
         code = self.result.exit_code if self.result is not None else RunError.exit_code
         self._environment.process_exit_code = 1 if self._broken else code
         if not _is_headless(self._environment):

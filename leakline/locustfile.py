@@ -81,6 +81,6 @@ def _direct(environment: Environment, runner: Any, web_ui: Any) -> None:
         return
     chosen = environment.user_classes[0]
     name = options.scenario if chosen is ScenarioUser else chosen.scenario.name  # type: ignore[attr-defined]
-    director = Director(environment, name, partial(load_tab.show, locusts=options.html_file))
+    director = Director(environment, name, partial(load_tab.show, locust_report=options.html_file))
     if web_ui is not None:
         load_tab.install(web_ui, director)

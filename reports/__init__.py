@@ -1,1 +1,1 @@
-"""Says what a run found: reads the harness's data, measures nothing."""
+"""Presents the result of a run to people and CI systems: reads the harness's data, measures nothing."""

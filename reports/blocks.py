@@ -1,7 +1,7 @@
-"""What a run found, worded once: each finding and the whole result as rows of text, which every output renders.
+"""The one wording of a result: each finding and the whole result as rows of text, which every output renders.
 
-This module knows no output: no colours, no markup, no escaping. It is also the one place in which what came from the
-server (names, paths, lines of its code, its errors) is made printable. Pure functions.
+This module knows no output: no colours, no markup, no escaping. It is also the one place in which text that came from
+the server (names, paths, lines of its code, its errors) is made printable. Pure functions.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ DetailKind = Literal[
     "source", "reason", "site", "companion", "detail", "processes", "retainer", "types", "bounded", "failure", "more"
 ]
 
-_MOST_OF_A_NOTE = 400
-_MOST_OF_A_PATH = 1_000
-_MOST_NOTE_LINES = 20
-_MOST_FAILURES = 5
-_MOST_PROCESSES = 4
+_MAX_NOTE_CHARACTERS = 400
+_MAX_PATH_CHARACTERS = 1_000
+_MAX_NOTE_LINES = 20
+_MAX_FAILURE_REASONS = 5
+_MAX_PROCESSES = 4
 
 _HOW: Mapping[How, str] = {
     "held": "retained by it",
@@ -33,6 +33,8 @@ _HOW: Mapping[How, str] = {
     "same rate": "in step with it",
     "in all": "process total",
 }
+"""The words for why a companion belongs to its finding."""
+
 _VERDICTS = {
     "clean": "Clean: nothing grows with the calls",
     "inconclusive": "Inconclusive: whether it leaks cannot be told",
@@ -50,38 +52,38 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One more thing to say of a row, on a line of its own below it."""
+    """A further line of text below a row."""
 
     kind: DetailKind
     text: str
-    """In words."""
+    """The words."""
     code: str = ""
-    """A name or a line of the server's code, which follows the words."""
+    """A name or a line of the server's code that follows the words; outputs may set it as code."""
 
     @property
     def line(self) -> str:
-        """Words and code together."""
+        """Words and code in one line."""
         return f"{self.text} {self.code}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One thing that a run found out."""
+    """One statement of a result: a finding, a group of resources, a note."""
 
     kind: RowKind
     names: tuple[str, ...] = ()
-    """The resources that it is about."""
+    """The resources concerned."""
     text: str = ""
-    """A growth with its certainty, or a reason, or a note."""
+    """A growth with its confidence interval, or a reason, or a note."""
     where: str = ""
-    """The place in the server's code, or what else is known of it."""
+    """The allocation site, or what else is known where there is none."""
     places: tuple[Place, ...] = ()
-    """The allocation sites, the most of it first."""
+    """The allocation sites, the one with the largest share first."""
     details: tuple[Detail, ...] = ()
 
     @property
     def label(self) -> str:
-        """What a person reads in front of the row."""
+        """The word in front of the row."""
         return "LEAKING" if self.kind == "leaking" else self.kind
 
 
@@ -103,7 +105,7 @@ def verdict(result: RunResult) -> str:
 
 
 def rows(result: RunResult) -> tuple[Row, ...]:
-    """All that there is to say of a result, in the order in which a person should read it."""
+    """All statements of a result, in the order in which a person should read them."""
     return (
         *(finding(each) for each in result.findings),
         *(_allowed(each, why) for each, why in result.allowed),
@@ -112,17 +114,17 @@ def rows(result: RunResult) -> tuple[Row, ...]:
         *_not_measured(result.unmeasured),
         *_calls(result),
         *(note(text) for text in result.notes),
-        *([Row("run", text=printable(result.directory, _MOST_OF_A_PATH))] if result.directory else []),
+        *([Row("run", text=printable(result.directory, _MAX_PATH_CHARACTERS))] if result.directory else []),
     )
 
 
 def reasons(result: RunResult) -> tuple[Row, ...]:
-    """The rows that say why a result is inconclusive."""
+    """Of `rows`, those that say why a result is inconclusive."""
     return tuple(row for row in rows(result) if row.kind in ("inconclusive", "calls", "note"))
 
 
 def finding(of: Finding) -> Row:
-    """A finding: how much it grows, from where, and all that comes with it."""
+    """A finding: its growth, its allocation sites, its companions and retainers."""
     return Row(
         "leaking",
         (printable(of.resource),),
@@ -155,53 +157,56 @@ def _where(of: Finding) -> str:
 
 
 def _place(site: Site) -> Place:
-    return Place(printable(site.file, _MOST_OF_A_PATH), site.line, printable(site.function))
+    return Place(printable(site.file, _MAX_PATH_CHARACTERS), site.line, printable(site.function))
 
 
 def rate(resource: Resource, per_cycle: float) -> str:
-    """A growth a call: `+4.00 a call`, `+3.1 KiB a call`."""
+    """A growth per call: `+4.00 a call`, `+3.1 KiB a call`."""
     return f"{amount(resource, per_cycle, sign=True)} a call"
 
 
 def measure(of: Finding) -> str:
-    """A finding's growth with its certainty: `+4.00 a call (exact, 211 calls)`. Of a level, what was measured."""
+    """A finding's growth with its confidence interval, or `exact`: `+4.00 a call (exact, 211 calls)`.
+
+    Of a level, the measurement in words.
+    """
     growth = of.growth
     if isinstance(growth, Level):
-        return printable(growth.text, _MOST_OF_A_NOTE)
+        return printable(growth.text, _MAX_NOTE_CHARACTERS)
     if growth.exact:
-        certainty = "exact"
+        interval = "exact"
     else:
         share = of.per_cycle / growth.per_cycle  # the finding may be a part of the resource's growth
         low, high = (amount(of.resource, share * value) for value in (growth.low, growth.high))
-        certainty = f"{low} to {high}"
-    return f"{rate(of.resource, of.per_cycle)} ({certainty}, {growth.cycles:,} calls)"
+        interval = f"{low} to {high}"
+    return f"{rate(of.resource, of.per_cycle)} ({interval}, {growth.cycles:,} calls)"
 
 
 def companion(of: Companion) -> str:
-    """What grew with a finding, and what makes them one leak."""
+    """A companion: what grew with a finding, and why it belongs to it."""
     return f"{printable(of.resource)} {rate(of.resource, of.per_cycle)}, {_HOW[of.how]}"
 
 
 def _processes(resource: Resource, processes: Sequence[InProcess]) -> str:
     grown = (f"{total(resource, each.grown)} in pid {each.pid}" for each in processes)
-    return f"of {len(processes)} processes: {', '.join(truncate(grown, _MOST_PROCESSES))}"
+    return f"of {len(processes)} processes: {', '.join(truncate(grown, _MAX_PROCESSES))}"
 
 
 def growth(of: Growth) -> str:
-    """How a resource grew, and why that is judged as it is."""
-    return f"{rate(of.resource, of.per_cycle)}{': ' if of.note else ''}{printable(of.note, _MOST_OF_A_NOTE)}"
+    """A resource's growth per call, and the reason of its state where there is one."""
+    return f"{rate(of.resource, of.per_cycle)}{': ' if of.note else ''}{printable(of.note, _MAX_NOTE_CHARACTERS)}"
 
 
 def _allowed(of: Finding, why: str) -> Row:
     row = finding(of)
-    reason = Detail("reason", printable(why, _MOST_OF_A_NOTE))
+    reason = Detail("reason", printable(why, _MAX_NOTE_CHARACTERS))
     return Row("allowed", row.names, row.text, row.where, row.places, (reason,))
 
 
 def _inconclusive(result: RunResult) -> list[Row]:
     growths = [(each.resource, growth(each)) for each in result.growths if each.state == "inconclusive"]
     levels = [
-        (each.resource, printable(each.text, _MOST_OF_A_NOTE))
+        (each.resource, printable(each.text, _MAX_NOTE_CHARACTERS))
         for each in result.levels
         if each.state == "inconclusive"
     ]
@@ -209,7 +214,7 @@ def _inconclusive(result: RunResult) -> list[Row]:
 
 
 def _clean(result: RunResult) -> list[Row]:
-    """One row of all that is clean; below it what grew for a while and does not count."""
+    """One row for all clean resources; below it those that grew for a while, and why that is no leak."""
     growths = [each for each in result.growths if each.state == "clean"]
     levels = [each for each in result.levels if each.state == "clean"]
     names = [each.resource for each in growths] + [each.resource for each in levels]
@@ -222,12 +227,12 @@ def _clean(result: RunResult) -> list[Row]:
 
 
 def _not_measured(unmeasured: Mapping[Resource, str]) -> list[Row]:
-    """A row a reason."""
+    """One row for each reason, with the resources that were not measured because of it."""
     return [
         Row(
             "not measured",
             tuple(printable(name) for name, each in unmeasured.items() if each == why),
-            printable(why, _MOST_OF_A_NOTE),
+            printable(why, _MAX_NOTE_CHARACTERS),
         )
         for why in sorted(set(unmeasured.values()))
     ]
@@ -240,28 +245,28 @@ def _calls(result: RunResult) -> list[Row]:
     failures = sorted(calls.failures.items(), key=lambda item: -item[1])
     details = [
         Detail("failure", f"{number:,} {'call' if number == 1 else 'calls'}: {printable(reason)}")
-        for reason, number in failures[:_MOST_FAILURES]
+        for reason, number in failures[:_MAX_FAILURE_REASONS]
     ]
-    if len(failures) > _MOST_FAILURES:
-        details.append(Detail("more", f"and {len(failures) - _MOST_FAILURES:,} more reasons"))
+    if len(failures) > _MAX_FAILURE_REASONS:
+        details.append(Detail("more", f"and {len(failures) - _MAX_FAILURE_REASONS:,} more reasons"))
     text = f"{calls.failed:,} of {calls.made:,} did not go as scripted"
     return [Row("calls", text=text, details=tuple(details))]
 
 
 def note(text: str) -> Row:
-    """A note; one of several lines (it may quote what the server printed) has them below its first."""
-    first, *more = [printable(line, _MOST_OF_A_NOTE) for line in text.splitlines()[:_MOST_NOTE_LINES]] or [""]
+    """A note. The first of its lines is the row, the others are details: it may quote output of the server."""
+    first, *more = [printable(line, _MAX_NOTE_CHARACTERS) for line in text.splitlines()[:_MAX_NOTE_LINES]] or [""]
     return Row("note", text=first, details=tuple(Detail("more", line) for line in more))
 
 
 def difference(of: Difference) -> str:
-    """One leak in two runs, without its kind: `timers  +1.00 -> +3.00 a call  app.py:7  leak`."""
+    """A leak in two runs, without the kind of the difference: `timers  +1.00 -> +3.00 a call  app.py:7  leak`."""
     found = of.finding
 
-    def said(value: float | None) -> str:
+    def growth_of(value: float | None) -> str:
         return "none" if value is None else amount(found.resource, value, sign=True)
 
     added = [f"{printable(each.resource)} {rate(each.resource, each.per_cycle)}" for each in of.added]
     more = f"  now with {', '.join(added)}" if added else ""
-    changed = f"{said(of.before)} -> {said(of.after)} a call"
+    changed = f"{growth_of(of.before)} -> {growth_of(of.after)} a call"
     return f"{printable(found.resource)}  {changed}  {_where(found)}{more}"

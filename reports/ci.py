@@ -1,4 +1,4 @@
-"""What CI systems read: JUnit XML, GitHub annotations and step summary, SARIF, Markdown, JSON."""
+"""Formats for CI systems: JUnit XML, GitHub annotations and step summary, SARIF, Markdown, JSON, CSV."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ from leakline.reports.text import in_full, one_line, row_in_full
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 SETTINGS_FILE = "pyproject.toml"
-"""Where a SARIF result stands that has no line of its own."""
+"""The file in which a SARIF result without a line of its own is placed."""
 
 _MARKUP = set("\\`*_{}[]#|~")
+"""Characters that Markdown may take for markup, besides those of HTML."""
 
 
 def as_json(result: RunResult) -> str:
-    """All of it, with `version` 1."""
+    """The whole result as JSON; `version` is that of the format, which docs/reports.md describes."""
     return json.dumps({"version": 1, **result.to_json()}, indent=2, default=str)
 
 
 def junit(result: RunResult) -> str:
-    """A test case a resource, failed where it leaks and skipped where it cannot be told, and one for the outcome.
+    """A test case for each resource, failed where it leaks and skipped where it is inconclusive; one for the outcome.
 
-    An inconclusive outcome is an error, JUnit's word for a test that could not tell: without it such a run is green.
+    An inconclusive outcome is an error, JUnit's word for a test without a result: with skipped cases alone, CI shows
+    the run as passed.
     """
     title = f"leakline {printable(result.sut)} {printable(result.scenario)}"
     suite = ET.Element("testsuite", name=title, time=f"{result.seconds:.3f}")
@@ -53,7 +55,7 @@ def junit(result: RunResult) -> str:
 
 
 def _by_resource(result: RunResult) -> dict[Resource, list[Row]]:
-    """{resource: the findings that it grows with} of all that was judged."""
+    """{resource: the findings that it is part of, itself or as a companion}, of every resource that was judged."""
     rows: dict[Resource, list[Row]] = {growth.resource: [] for growth in result.growths}
     rows |= {level.resource: [] for level in result.levels}
     for finding in result.findings:
@@ -73,14 +75,14 @@ def _add(case: ET.Element, tag: str, message: str, text: str) -> None:
 
 
 def _reasons(result: RunResult) -> str:
-    """Why a run is inconclusive, a reason a line."""
+    """Why a run is inconclusive, one reason per line."""
     return "\n".join(row_in_full(row) for row in blocks.reasons(result)) or "no reason was noted"
 
 
 def github(result: RunResult) -> str:
-    """Workflow commands that put each finding on its line (docs.github.com, "Workflow commands").
+    """Workflow commands that annotate each finding's line (docs.github.com, "Workflow commands").
 
-    A run that is inconclusive is a warning with the reasons.
+    An inconclusive run is a warning with the reasons.
     """
     lines = []
     for row in blocks.rows(result):
@@ -105,11 +107,11 @@ def _property(text: str) -> str:
 
 
 def sarif(result: RunResult) -> str:
-    """SARIF 2.1.0 (OASIS): a result a finding, with its lines.
+    """SARIF 2.1.0 (OASIS): one result for each finding, with its allocation sites.
 
-    A run that is inconclusive is a result of level `warning`: GitHub's code scanning makes alerts of results alone,
+    An inconclusive run is a result of level `warning`, since GitHub's code scanning makes alerts only of results,
     not of an invocation's notifications. It refuses a whole file for one result without a location ("expected at
-    least one location"), so what has no line stands on the first of the file with a project's settings.
+    least one location"), so a result without a line is placed on the first line of SETTINGS_FILE.
     """
     found = [row for row in blocks.rows(result) if row.kind == "leaking"]
     results = [_sarif_result(row.names[0], "error", row_in_full(row), row.places) for row in found]
@@ -144,7 +146,7 @@ def _sarif_result(rule: str, level: str, text: str, places: Sequence[Place]) -> 
 
 
 def markdown(result: RunResult) -> str:
-    """For a step summary or a comment: a list of what was found, with its details below."""
+    """For a step summary or a comment: a list of rows, with their details below."""
     state = "clean" if result.state == "clean" else f"**{result.state}**"
     lines = [f"### leakline: {_escaped(blocks.headline(result))}: {state}", ""]
     if result.state == "inconclusive":
@@ -163,13 +165,13 @@ def _code(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """`text` that Markdown shows as it is."""
+    """`text` escaped, so that Markdown shows it as it is."""
     plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return "".join(f"\\{each}" if each in _MARKUP else each for each in plain)
 
 
 def csv(result: RunResult) -> str:
-    """The samples: a row each, a column a resource."""
+    """The samples: one row for each, one column for each resource; `nan` where a sample lacks it."""
     names = [growth.resource for growth in result.growths]
     rows = [",".join(["cycles", *names])]
     rows += [
@@ -189,4 +191,4 @@ FORMATS: Mapping[str, Callable[[RunResult], str]] = {
     "csv": csv,
     "text": lambda result: in_full(result) + "\n",
 }
-"""By name."""
+"""{name of a format: its renderer}."""

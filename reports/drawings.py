@@ -1,4 +1,7 @@
-"""Layouts of the report's drawings, in a plane 1,000 wide: the flame graph and the timeline. Pure functions."""
+"""Layouts of the report's drawings: the flame graph and the timeline. Pure functions.
+
+Lengths are in the drawings' own unit, of which their width is `WIDTH`.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,15 @@ from leakline.harness.data.words import amount
 
 WIDTH = 1000.0
 _BOX_HEIGHT = 20
-_CHARACTER = 6.2
-_LEAST_WIDTH = 1.0
-_MOST_LANES = 24
-_LANE = 6
+_CHARACTER_WIDTH = 6.2
+_MIN_BOX_WIDTH = 1.0
+_MAX_LANES = 24
+_LANE_HEIGHT = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A frame of the flame graph: as wide as what it and the frames above it allocated."""
+    """A frame of the flame graph; its width is in proportion to the memory that it and its callees allocated."""
 
     x: float
     y: float
@@ -27,17 +30,21 @@ class Box:
     label: str
     title: str
     kind: str
+    """A `FrameKind`."""
 
 
 @dataclass(slots=True)
 class _Node:
+    """A frame with its callees."""
+
     frame: Frame | None = None
     size: float = 0.0
+    """Bytes per call, those of its callees included."""
     children: dict[tuple[str, int, str], _Node] = field(default_factory=dict)
 
 
 def flame(allocations: Sequence[Allocation]) -> tuple[Box, ...]:
-    """The boxes, the outermost frames at the top (y = 0: frames hang down from their callers)."""
+    """The boxes of the flame graph, the outermost frames at y = 0 and each frame below its caller."""
     root = _Node()
     for allocation in allocations:
         root.size += allocation.bytes_per_cycle
@@ -51,7 +58,7 @@ def flame(allocations: Sequence[Allocation]) -> tuple[Box, ...]:
 
 
 def _folded(stack: Sequence[Frame]) -> list[Frame]:
-    """The user's own frames, and of each run of others the ends."""
+    """The stack without the inner frames of each sequence of frames that are not the user's."""
     return [
         frame
         for number, frame in enumerate(stack)
@@ -65,7 +72,7 @@ def _folded(stack: Sequence[Frame]) -> list[Frame]:
 def _lay(node: _Node, x: float, depth: int, scale: float, boxes: list[Box]) -> None:
     for child in sorted(node.children.values(), key=lambda each: -each.size):
         width = child.size * scale
-        if width < _LEAST_WIDTH or child.frame is None:
+        if width < _MIN_BOX_WIDTH or child.frame is None:
             continue
         frame = child.frame
         name = frame.function or frame.file.rpartition("/")[2]
@@ -77,7 +84,7 @@ def _lay(node: _Node, x: float, depth: int, scale: float, boxes: list[Box]) -> N
 
 
 def _fitting(text: str, width: float) -> str:
-    most = int((width - 8) / _CHARACTER)
+    most = int((width - 8) / _CHARACTER_WIDTH)
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     if len(text) <= most:
         return text
@@ -86,14 +93,14 @@ def _fitting(text: str, width: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One connection in the timeline."""
+    """A connection in the timeline."""
 
     x: float
     y: float
     width: float
     title: str
     kind: str
-    """`ok`, `open` (to the run's end) or `failed`."""
+    """`ok`, `open` (still so at the run's end) or `failed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +114,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Connections over the run's time, in lanes by kind."""
+    """Connections over the duration of the run, in lanes by kind."""
 
     bars: tuple[Bar, ...]
     labels: tuple[Label, ...]
@@ -115,7 +122,10 @@ class Timeline:
 
 
 def timeline(seen: Sequence[ConnectionRecord], end_s: float) -> Timeline:
-    """The timeline of what was `seen` in a run of so many seconds; what does not fit its lanes lies on the last."""
+    """The timeline of the connections `seen` in a run that ended after `end_s` seconds.
+
+    Where more are open at once than a kind has lanes, the others share its last lane.
+    """
     if not seen:
         return Timeline((), (), 0)
     start = min(each.opened_s for each in seen)
@@ -136,21 +146,21 @@ def timeline(seen: Sequence[ConnectionRecord], end_s: float) -> Timeline:
             title = f"{kind} {each.call}: {each.opened_s:.1f} s to {until:.1f} s, {how}"
             width = max(1.5, (until - each.opened_s) * scale)
             bars.append(
-                Bar(round((each.opened_s - start) * scale, 2), y + lane * _LANE, round(width, 2), title, state)
+                Bar(round((each.opened_s - start) * scale, 2), y + lane * _LANE_HEIGHT, round(width, 2), title, state)
             )
-        y += len(free) * _LANE + 6
+        y += len(free) * _LANE_HEIGHT + 6
     y += 16
     labels += [Label(0, y - 4, f"{start:.0f} s"), Label(WIDTH - 40, y - 4, f"{end:.0f} s")]
     return Timeline(tuple(bars), tuple(labels), y)
 
 
 def _lane(free: list[float], opened: float, until: float) -> int:
-    """The first lane that is free from `opened` on; it is taken `until` then."""
+    """The first lane that is free when a connection `opened`; it is occupied `until` that closes."""
     for number, since in enumerate(free):
         if since <= opened:
             free[number] = until
             return number
-    if len(free) < _MOST_LANES:
+    if len(free) < _MAX_LANES:
         free.append(until)
         return len(free) - 1
     free[-1] = max(free[-1], until)
@@ -158,7 +168,7 @@ def _lane(free: list[float], opened: float, until: float) -> int:
 
 
 def counted(seen: Iterable[ConnectionRecord]) -> list[tuple[str, int, int, int]]:
-    """(kind, how many, still open, failed) of each kind."""
+    """(kind, number of connections, of these still open, of these failed) of each kind."""
     number: Counter[str] = Counter()
     still: Counter[str] = Counter()
     failed: Counter[str] = Counter()

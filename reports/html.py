@@ -1,7 +1,7 @@
-"""The report of a run, and of two runs over each other, as one HTML file that needs nothing else.
+"""The report of a run, and the comparison of two runs, as one HTML file that needs no other file and no network.
 
-Charts are drawn by uPlot (it lies in `page/`, with its licence), the text by Jinja2, which escapes all that comes
-from the server. The page's content-security policy lets nothing in but its own scripts and style, by their hashes.
+uPlot draws the charts (it is in `page/`, with its licence); Jinja2 renders the text and escapes all that comes from
+the server. The page's content-security policy allows only its own scripts and style, by their hashes.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def html(result: RunResult) -> str:
 
 
 def compare_html(before: RunResult, after: RunResult, differences: Sequence[Difference]) -> str:
-    """Two runs over each other: the leaks side by side, and each resource's samples from its own beginning."""
+    """The comparison of two runs: their leaks, and the samples of each resource as differences from the first one."""
     worse = [d for d in differences if d.is_regression]
     resources = {}
     for name in dict.fromkeys([*(g.resource for g in before.growths), *(g.resource for g in after.growths)]):
@@ -135,7 +135,10 @@ def _rate(result: RunResult, resource: Resource) -> str:
 
 
 def _fit(result: RunResult, growth: Growth) -> dict[str, list[float]] | None:
-    """The fitted line, and those of its interval's ends, through the middle of the samples."""
+    """Lines through the middle of the samples with the slope and with the ends of its confidence interval.
+
+    None where nothing grows, or too little is known for a line.
+    """
     points = [(s.cycles, s.values[growth.resource]) for s in result.samples if growth.resource in s.values]
     if growth.state == "clean" or len(points) < 3 or not np.isfinite([growth.low, growth.high]).all():
         return None
@@ -151,7 +154,7 @@ def _fit(result: RunResult, growth: Growth) -> dict[str, list[float]] | None:
 
 
 def _described(result: RunResult, growth: Growth) -> str:
-    """A chart in words."""
+    """A chart in words, for readers that do not see it."""
     values = [v for v in _values(result, growth.resource) if v is not None]
     if not values:
         return f"{printable(growth.resource)}: no samples"
@@ -164,8 +167,8 @@ def _render(template: str, **given: Any) -> str:
     library, script = _file("uPlot.iife.min.js"), f"{_file('units.js')}\n{_file('report.js')}"
     css = _file("uPlot.min.css") + _file("report.css")
     hashes = {"script": f"{_hash(library)} {_hash(script)}", "style": _hash(css)}
-    ours = {"css": Markup(css), "library": Markup(library), "script": Markup(script)}  # noqa: S704  (our own files)
-    return _environment().get_template(template).render(hashes=hashes, **ours, **given)
+    page = {"css": Markup(css), "library": Markup(library), "script": Markup(script)}  # noqa: S704  (our own files)
+    return _environment().get_template(template).render(hashes=hashes, **page, **given)
 
 
 @lru_cache(maxsize=1)

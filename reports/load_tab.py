@@ -1,7 +1,7 @@
-"""The server's memory in a load run: a tab of Locust's web page with live charts, and the verdict at the end.
+"""The server's memory in a load run: a tab of Locust's web page with live charts, and the outcome at the end.
 
-The tab and its table are Locust's own (`template_args`, in Locust's example `extend_web_ui.py`); the charts are drawn
-below by a script that is added to the page, with uPlot, from readings that the page asks for.
+The tab and its table are made as in Locust's example `extend_web_ui.py` (`template_args`). A script that is added to
+the page draws the charts below them with uPlot, from readings that it requests.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from leakline.reports.html import html
 
 _PAGE = Path(__file__).with_name("page")
 KEY = "sut-memory"
-"""Name of the tab in the page's address."""
+"""Name of the tab in the page's URL."""
 
 _COLUMNS = {
     "resource": "Resource",
@@ -33,40 +33,42 @@ _COLUMNS = {
     "change": "Change",
     "a_call": "Change a call",
 }
+"""{key of a column: its title}."""
 
 
 class Source(Protocol):
-    """Where the readings come from (`leakline.director.Director`)."""
+    """Supplies the readings: `leakline.director.Director`."""
 
     result: RunResult | None
+    """None until the run has ended."""
 
     @property
     def readings(self) -> Iterable[Reading]:
         """In the order of time."""
 
 
-def show(result: RunResult, broken: Sequence[str], locusts: str | None = None) -> None:
-    """Print the verdict on the server's memory, and the thresholds that were not kept.
+def show(result: RunResult, violations: Sequence[str], locust_report: str | None = None) -> None:
+    """Print the outcome, and the thresholds that were exceeded; write the HTML report.
 
-    Where Locust writes its HTML report (`--html`, at `locusts`), that of the server's memory is put beside it.
+    Where Locust writes its own HTML report (`--html`, to `locust_report`), a copy of the run's is put next to it.
     """
     page = Path(result.directory) / "report.html"
     page.write_text(html(result), encoding="utf-8")
-    if locusts:
-        copy = Path(locusts).with_name(f"{Path(locusts).stem}-memory.html")
+    if locust_report:
+        copy = Path(locust_report).with_name(f"{Path(locust_report).stem}-memory.html")
         copy.parent.mkdir(parents=True, exist_ok=True)
         for source, target in ((page, copy), *((page.with_name(n), copy.with_name(n)) for n in result.beside)):
             shutil.copy(source, target)
     console = Console(highlight=False)
     terminal.show(console, result, report=str(page))
-    for text in broken:
+    for text in violations:
         console.print(f"  [red]NOT KEPT[/red]  threshold {text}", soft_wrap=True)
-    if broken:
+    if violations:
         console.print()
 
 
 def rows(readings: Iterable[Reading]) -> list[dict[str, str]]:
-    """The tab's table: what was counted at rest before the load, and what is now."""
+    """The rows of the tab's table: each resource at rest before the load and now."""
     first: dict[Resource, float] = {}
     newest: dict[Resource, float] = {}
     made: list[int] = []
@@ -93,7 +95,7 @@ def _whole(name: Resource, value: float, sign: str = "") -> str:
 
 
 def series(readings: Iterable[Reading]) -> dict[str, Any]:
-    """What the charts are drawn from: `{resources: {name: {bytes, x, y}}, load: {x, calls, users}}`."""
+    """The data of the charts: `{resources: {name: {bytes, x, y}}, load: {x, calls, users}}`; `x` is in seconds."""
     resources: dict[Resource, dict[str, Any]] = {}
     load: dict[str, list[float]] = {"x": [], "calls": [], "users": []}
     for reading in readings:

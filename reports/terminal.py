@@ -1,4 +1,4 @@
-"""The terminal: what happens while a run goes on, and the outcome at its end.
+"""Terminal output: the progress of a run, and its result.
 
 Whatever comes from the server (names, paths, its output) is shown as text, never as markup or control codes.
 """
@@ -24,11 +24,12 @@ from leakline.reports import blocks
 from leakline.reports.blocks import Row, RowKind
 from leakline.reports.text import difference_line
 
-_LABEL = 10
-_NAME = 13
-_LEAST_WIDTH = 20
-"""Columns that a broken line has at the least, however narrow the terminal is."""
-_MOST_ROWS = 12
+_LABEL_WIDTH = 10
+_NAME_WIDTH = 13
+_MIN_WIDTH = 20
+"""Least width of a wrapped line, in columns, however narrow the terminal is."""
+_MAX_ROWS = 12
+"""The most counters that are shown during a run."""
 _BARS = "▁▂▃▄▅▆▇█"
 _LABEL_STYLES: Mapping[RowKind, str] = {
     "leaking": "bold red",
@@ -44,15 +45,15 @@ _LABEL_STYLES: Mapping[RowKind, str] = {
 
 
 class Live:
-    """Shows a run as it goes: on a terminal the calls and the counters that rise, elsewhere a line a phase.
+    """Shows the progress of a run: on a terminal the calls and the counters that rise, elsewhere a line per phase.
 
-    A harness `Observer`.
+    An `Observer` of the harness.
     """
 
     def __init__(self, console: Console, title: str) -> None:
         self._console = console
         self._title = title
-        self._moves = console.is_terminal and not console.no_color
+        self._is_animated = console.is_terminal and not console.no_color
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
@@ -69,37 +70,37 @@ class Live:
         )
 
     def __enter__(self) -> Self:
-        if self._moves:
+        if self._is_animated:
             self._screen.start()
         return self
 
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
     ) -> None:
-        if self._moves:
+        if self._is_animated:
             self._screen.stop()
 
     def phase(self, name: str) -> None:
-        """Show what begins."""
+        """Show the phase that begins."""
         self._progress.reset(self._task, total=None, description=f"{self._title}: {name}")
         self._line(f"{self._title}: {name}")
 
     def calls(self, done: int, total: int) -> None:
-        """Move the bar."""
+        """Advance the progress bar."""
         self._progress.update(self._task, completed=done, total=total)
 
     def sample(self, sample: Sample) -> None:
-        """Draw it."""
+        """Add a sample to the counters' sparklines."""
         self._samples.append(sample)
 
     def suspicion(self, growth: Growth) -> None:
-        """Say what looks like a leak."""
+        """Show a growth that looks like a leak so far."""
         grown = amount(growth.resource, growth.per_cycle)
         self._suspicion = f"{growth.resource} grows by {grown} a call since {growth.cycles} calls"
         self._line(f"{self._title}: {self._suspicion}")
 
     def _line(self, text: str) -> None:
-        if not self._moves:
+        if not self._is_animated:
             self._console.print(Text(text))
 
     def _drawn(self) -> Group:
@@ -116,7 +117,7 @@ def _counted(resource: Resource, value: float, sign: str = "") -> str:
 
 
 def show_differences(console: Console, differences: Sequence[Difference]) -> None:
-    """A line for each leak in either of two runs; what is new or worse in red."""
+    """Print a line for each leak in either of two runs; new and worse ones in red."""
     for each in differences:
         style = "red" if each.is_regression else "green" if each.kind in ("better", "gone") else ""
         console.print(Text(difference_line(each), style), soft_wrap=True)
@@ -127,7 +128,7 @@ def show_differences(console: Console, differences: Sequence[Difference]) -> Non
 def show_reading(
     console: Console, values: Mapping[Resource, float], changes: Sequence[str], notes: Sequence[str]
 ) -> None:
-    """A line of the monitor: the time and what the server holds; above it what has changed."""
+    """Print a line of the monitor: the time and what the server holds; above it notes and changed alerts."""
     now = f"{datetime.now().astimezone():%H:%M:%S}"
     for note in notes:
         console.print(Text(f"{now}  note   {printable(note)}", "yellow"), soft_wrap=True)
@@ -141,16 +142,16 @@ def show_reading(
 
 
 def _risen(samples: Sequence[Sample]) -> list[tuple[Resource, list[float]]]:
-    """The counters that are higher than at first, with their values."""
+    """The counters that are higher than in the first sample, with their values."""
     if len(samples) < 2:
         return []
     names = [name for name in samples[0].values if name in samples[-1].values]
     columns = [(name, [s.values[name] for s in samples if name in s.values]) for name in names]
-    return [(name, values) for name, values in columns if values[-1] > values[0]][:_MOST_ROWS]
+    return [(name, values) for name, values in columns if values[-1] > values[0]][:_MAX_ROWS]
 
 
 def sparkline(values: Sequence[float], width: int = 32) -> str:
-    """Values as a row of bars, the newest last; older ones are left out evenly when there are more than `width`."""
+    """Values as a row of bars, the newest last; where there are more than `width`, evenly chosen ones."""
     if not values:
         return ""
     step = max(1.0, len(values) / width)
@@ -161,11 +162,11 @@ def sparkline(values: Sequence[float], width: int = 32) -> str:
 
 
 def show(console: Console, result: RunResult, report: str = "") -> None:
-    """Print the outcome of a run: fits a screen. On a terminal long lines are broken below where they begin."""
+    """Print the result of a run. On a terminal, long lines are wrapped with a hanging indent."""
     found = list(blocks.rows(result))
     if report:
         found.append(Row("report", text=report))
-    label_width = max(_LABEL, 2 + max((len(row.label) for row in found), default=0))
+    label_width = max(_LABEL_WIDTH, 2 + max((len(row.label) for row in found), default=0))
     console.print()
     console.print(Text.assemble(("leakline", "bold"), " · ", blocks.headline(result)), soft_wrap=True)
     console.print()
@@ -178,7 +179,7 @@ def _show_row(console: Console, row: Row, label_width: int) -> None:
     label = Text.assemble("  ", (row.label.ljust(label_width), _LABEL_STYLES[row.kind]))
     names = "  ".join(row.names)
     if len(row.names) == 1 and row.text:
-        label.append(f"{names:<{_NAME - 2}}  ")
+        label.append(f"{names:<{_NAME_WIDTH - 2}}  ")
         names = ""
     parts = [Text(text, style) for text, style in ((names, ""), (row.text, ""), (row.where, "bold")) if text]
     _print_parts(console, label, parts)
@@ -188,13 +189,13 @@ def _show_row(console: Console, row: Row, label_width: int) -> None:
 
 
 def _print_parts(console: Console, start: Text, parts: Sequence[Text]) -> None:
-    """`parts` in one line after `start`; on a terminal on which they do not fit, each from a line of its own."""
+    """Print `parts` in one line after `start`; where a terminal is too narrow, each part on a line of its own."""
     line = Text("   ").join(parts)
     if not console.is_terminal or start.cell_len + line.cell_len <= console.width:
         console.print(start + line, soft_wrap=True)
         return
     indent = Text(" " * start.cell_len)
-    width = max(_LEAST_WIDTH, console.width - start.cell_len)
+    width = max(_MIN_WIDTH, console.width - start.cell_len)
     for number, piece in enumerate(piece for part in parts for piece in part.wrap(console, width)):
         piece.rstrip()
         console.print((indent if number else start) + piece, soft_wrap=True)

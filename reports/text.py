@@ -1,4 +1,4 @@
-"""A result and its parts as plain text: for pytest, for an assertion's message, and for files."""
+"""A result and its parts as plain text: for pytest, assertion messages and files."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from leakline.harness.judge.compare import Difference
 from leakline.reports import blocks
 from leakline.reports.blocks import Row
 
-_LABEL = 7
-_KIND = 6
+_LABEL_WIDTH = 7
+_KIND_WIDTH = 6
 
 
 def in_full(result: RunResult) -> str:
-    """All that a run found out, a row a line and its details below, as a failing test's message."""
+    """The whole result, each row on a line with its details below: the message of a failing test."""
     lines = [blocks.headline(result)]
-    lines += [f"{row.label:{_LABEL}}  {row_in_full(row)}" for row in blocks.rows(result)]
+    lines += [f"{row.label:{_LABEL_WIDTH}}  {row_in_full(row)}" for row in blocks.rows(result)]
     return "\n".join(lines)
 
 
@@ -26,12 +26,12 @@ def in_short(result: RunResult) -> str:
 
 
 def finding_in_full(finding: Finding) -> str:
-    """A finding over several lines."""
+    """A finding with its details, over several lines."""
     return row_in_full(blocks.finding(finding))
 
 
 def row_in_full(row: Row) -> str:
-    """A row, and below it its details, without its label."""
+    """A row without its label, and its details below."""
     return "\n".join([one_line(row), *(f"    {detail.line}" for detail in row.details)])
 
 
@@ -41,5 +41,5 @@ def one_line(row: Row) -> str:
 
 
 def difference_line(difference: Difference) -> str:
-    """One leak in two runs."""
-    return f"{difference.kind:{_KIND}}  {blocks.difference(difference)}"
+    """One leak in two runs, with the kind of the difference."""
+    return f"{difference.kind:{_KIND_WIDTH}}  {blocks.difference(difference)}"

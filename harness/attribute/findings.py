@@ -14,7 +14,7 @@ from leakline.harness.attribute import groups, memory
 from leakline.harness.attribute.unexplained import MINIMUM_TEXT_SHARE, WAITING
 from leakline.harness.data.model import MEMORY, Companion, Finding, Growth, Resource
 from leakline.harness.data.resources import rank
-from leakline.harness.data.survey import OFTEN, Retainer, Survey
+from leakline.harness.data.survey import MIN_SURVIVORS_PER_CALL, Retainer, Survey
 from leakline.harness.data.words import amount
 
 _MOST_RETAINERS = 3
@@ -95,7 +95,7 @@ def name_retainers(findings: Sequence[Finding], survey: Survey | None) -> list[F
 
 def _is_telling(retainer: Retainer, finding: Finding) -> bool:
     """Whether the user's retainer grew with each call; a text or a buffer by a good part of the heap's growth."""
-    least = MINIMUM_TEXT_SHARE * finding.per_cycle if retainer.is_bytes else OFTEN
+    least = MINIMUM_TEXT_SHARE * finding.per_cycle if retainer.is_bytes else MIN_SURVIVORS_PER_CALL
     is_of_this = finding.resource == "heap" or not retainer.is_bytes
     return retainer.code == "user" and retainer.per_cycle >= least and is_of_this
 

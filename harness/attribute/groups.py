@@ -15,7 +15,7 @@ from typing import TypeVar
 from leakline.harness.attribute.sites import site_of
 from leakline.harness.data.model import MEMORY, RESOURCES, Frame, Growth, How, Resource, Site
 from leakline.harness.data.resources import rank
-from leakline.harness.data.survey import OFTEN, Survey
+from leakline.harness.data.survey import MIN_SURVIVORS_PER_CALL, Survey
 from leakline.harness.judge.growth import FLOOR, FLOORS
 
 MINIMUM_SHARE = 0.2
@@ -114,7 +114,7 @@ def group_by_function(growth: Growth, survey: Survey, root: Path) -> list[Group]
         if site is None or row.count < MINIMUM_SHARE * min(1.0, growth.per_cycle) * survey.cycles:
             continue
         rate = row.count / survey.cycles
-        is_of_each_call = row.count >= OFTEN * min(1.0, growth.per_cycle) * survey.cycles
+        is_of_each_call = row.count >= MIN_SURVIVORS_PER_CALL * min(1.0, growth.per_cycle) * survey.cycles
         stacks = frozenset({row.stack} if is_of_each_call else ())
         group = Group({resource: rate}, {resource: {site: rate}}, row.stack, stacks, row.size_bytes / survey.cycles)
         key = (site.file, site.function) if site.function else next(anonymous)

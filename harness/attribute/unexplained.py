@@ -41,11 +41,11 @@ def with_pieces(growths: Sequence[Growth], survey: Survey, deep: Survey) -> Surv
     """
     least = MINIMUM_TEXT_SHARE * next((g.per_cycle for g in growths if g.resource == "heap"), 0.0)
     own, others = (
-        tuple(row for row in each.pieces if row.size_bytes >= least * each.cycles) for each in (deep, survey)
+        tuple(row for row in each.buffers if row.size_bytes >= least * each.cycles) for each in (deep, survey)
     )
     share = deep.cycles / survey.cycles
     scaled = tuple(replace(row, size_bytes=round(row.size_bytes * share)) for row in others)
-    return replace(deep, pieces=own or scaled)
+    return replace(deep, buffers=own or scaled)
 
 
 def needs_native_trace(growths: Sequence[Growth], survey: Survey, deep: Survey) -> bool:

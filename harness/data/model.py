@@ -1,6 +1,6 @@
-"""The data that runs through leakline: samples, growth, findings, results. Frozen, and plain as JSON.
+"""The data of a run: samples, growths, findings, results. Frozen, and plain as JSON; `leakline.reports` words it.
 
-How it is worded for a person is `leakline.reports`' to say.
+The names of the fields are those of the journal and of the JSON report: renaming one breaks what is stored.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ __all__ = [
 ]
 
 FrameKind = Literal["user", "library", "stdlib"]
+"""Whose code a frame is: the server's own, an installed package's, or the standard library's."""
+
 How = Literal["held", "same line", "same function", "same rate", "in all"]
 
 
@@ -49,16 +51,16 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A place in code that made what leaked."""
+    """An allocation site: a line of code that made what leaked."""
 
     file: str
-    """As a person would name it: from the working directory, or from where it is imported."""
+    """Path from the working directory, or from where it is imported."""
     line: int
     function: str
     text: str = field(default="", compare=False)
-    """What stands on the line."""
+    """Source text of the line."""
     context: tuple[tuple[int, str], ...] = field(default=(), compare=False)
-    """The lines around it: (number, text)."""
+    """The lines around it and itself: (number, text)."""
 
     def __str__(self) -> str:
         """`FILE:LINE  FUNCTION`, as the patterns of an allow-list are written."""
@@ -67,92 +69,102 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """All counters at one quiet point."""
+    """The values of all counters at one quiet point."""
 
     cycles: int
-    """Calls made before it, since the first sample that counts."""
+    """Calls made since the first sample, which comes after the warm-up."""
     at_s: float
     """Seconds since the run began."""
     values: Mapping[Resource, float]
     processes: Mapping[str, Mapping[Resource, float]] = field(default_factory=dict)
-    """What each process has of it: {pid: {resource: number}}; not kept of a server that is one process."""
+    """The share of each process: {pid: {resource: number}}; empty in a result where the server is one process."""
 
 
 State = Literal["clean", "leaking", "inconclusive"]
+"""The verdict on a resource, and the outcome of a run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """How one resource grew with the number of calls: units per cycle with a confidence interval."""
+    """How one resource grew with the number of calls: the slope in units per call, with a confidence interval."""
 
     resource: Resource
     state: State
     per_cycle: float
+    """The slope: things, or bytes, per call."""
     low: float
     high: float
+    """Ends of the slope's 99 % confidence interval, in the same unit."""
     exact: bool
-    """Whether every sample lies on the line."""
+    """Whether it is linear: every sample lies on the fitted line. Never so of bytes."""
     cycles: int
+    """Calls from the first sample to the last."""
     samples: int
+    """Number of samples."""
     note: str = ""
-    """Why it is what it is, when that is not plain from the numbers."""
+    """The reason of the state, where the numbers do not show it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A resource that is judged by how high it is, not by how it grows."""
+    """A resource that is judged by its height, not by its growth."""
 
     resource: Resource
     state: State
     value: float
-    """In the resource's unit: wake-ups a minute, bytes within a call, failures unsaid."""
+    """In the resource's unit: wake-ups a minute, bytes within a call, failures that were not logged."""
     limit: float
+    """In the same unit."""
     text: str
-    """The measure in words."""
+    """The measurement in words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Companion:
-    """A resource that grew with a finding, from the same place."""
+    """A resource that grew with a finding and belongs to the same leak."""
 
     resource: Resource
     per_cycle: float
     how: How
-    """`held`: memory reached from what leaked. `same line`, `same function`: made there. `same rate`: grew in step.
-    `in all`: the process's total, of several findings together."""
+    """Why it belongs: `held`: retained by what leaked. `same line`, `same function`: made there. `same rate`: grew in
+    step. `in all`: the process total, of several findings together."""
 
 
 @dataclass(frozen=True, slots=True)
 class InProcess:
-    """How much a resource grew in all in one process of several."""
+    """The growth of a resource in one process of several."""
 
     pid: int
     grown: float
+    """From the first sample to the last, in things or bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A resource whose growth is real, and the place that makes it."""
+    """A leak: a resource that grows, or a level that is too high, with its allocation sites."""
 
     resource: Resource
     per_cycle: float
+    """Growth per call, which may be a part of the resource's; of a level, its value."""
     growth: Growth | Level
+    """The judgement of the whole resource."""
     sites: tuple[Site, ...] = ()
-    """Where it is made, the most of it first; empty when that could not be seen."""
+    """The allocation sites, the one with the largest share first; empty when they are not known."""
     companions: tuple[Companion, ...] = ()
     stack: tuple[Frame, ...] = ()
     """The stack of the first site, innermost frame first."""
     detail: str = ""
+    """What else is known of it, such as the peer of a connection; stands for the site when that is not known."""
     kept_in: tuple[str, ...] = ()
-    """What retains it: containers that grew with it, each as a person would name it, with its growth."""
+    """Its retainers: containers that grew with it, each by its qualified name with its growth."""
     types: tuple[str, ...] = ()
-    """Classes of the objects that stay, each with how many a call."""
+    """Classes of the objects that survive, each with its number per call."""
     processes: tuple[InProcess, ...] = ()
-    """Where the server has several processes: which of them it grew in, the most first."""
+    """The growth by process, the most first; empty where the server is one process."""
 
     @property
     def site(self) -> Site | None:
-        """The line to look at first."""
+        """The allocation site with the largest share, if any is known."""
         return self.sites[0] if self.sites else None
 
 
@@ -161,12 +173,14 @@ class CallStats:
     """How the calls of a run went."""
 
     made: int = 0
+    """Calls made, those that failed included."""
     as_scripted: int = 0
+    """Of these, calls that followed their script to its end."""
     failures: Mapping[str, int] = field(default_factory=dict)
     """{reason: number of calls}."""
     made_again: int = 0
-    """Of the calls that failed: those of batches that failed whole, at a pace that was too fast for the server, and
-    were made again more slowly."""
+    """Of the calls that failed: those of batches in which every call failed, since the pace was too fast for the
+    server, and which were repeated at a slower pace."""
 
     @property
     def failed(self) -> int:
@@ -176,7 +190,7 @@ class CallStats:
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """Memory that one place allocates and that stays."""
+    """Memory that survives, by the stack that allocated it."""
 
     stack: tuple[Frame, ...]
     """Innermost first."""
@@ -186,54 +200,63 @@ class Allocation:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionRecord:
-    """A connection or request that the fakes saw; times are seconds from the run's beginning."""
+    """A connection or request to the fakes, of their ledger; times are seconds from the run's beginning."""
 
     kind: str
+    """Kind of connection, as in the ledger: `realtime`, `rest`."""
     call: str
-    """SID of the call that it is of; empty when that is not known."""
+    """SID of its call; empty when that is not known."""
     opened_s: float
     closed_s: float | None
     """None when it was still open at the end."""
     ending: str
+    """How it ended, in words; empty when it was still open."""
     has_failed: bool
-    """Whether it ended with an error of the fake's making."""
+    """Whether it ended with an error that the fake made."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """All that a run found out."""
+    """The result of a run."""
 
     sut: str
+    """Name of the server under test."""
     scenario: str
+    """Name of the scenario."""
     state: State
+    """The outcome."""
     calls: CallStats
     seconds: float
+    """Duration of the run."""
     growths: tuple[Growth, ...]
     findings: tuple[Finding, ...]
+    """The leaks that the policy does not permit, the most telling first."""
     samples: tuple[Sample, ...]
     levels: tuple[Level, ...] = ()
     allowed: tuple[tuple[Finding, str], ...] = ()
-    """What leaks and may, each with why."""
+    """The leaks that the policy permits, each with the reason."""
     unmeasured: Mapping[Resource, str] = field(default_factory=dict)
     """{resource: why it could not be measured}."""
     notes: tuple[str, ...] = ()
+    """Remarks for a person, the reasons of an inconclusive outcome among them."""
     doubts: tuple[str, ...] = ()
-    """What was not seen of the server and should have been: with one, nothing is called clean."""
+    """Parts of the server that should have been observed and were not; with any, the outcome is never clean."""
     directory: str = ""
-    """The run's folder: the journal and the SUT's output."""
+    """The run's folder, with the journal and the SUT's output; empty where there is none."""
     allocations: tuple[Allocation, ...] = ()
+    """Memory that survives, by stack, the most first."""
     beside: tuple[str, ...] = ()
-    """Names of other reports in the run's folder: memray's, of what C code allocates."""
+    """File names of other artifacts in the run's folder: memray's flame graphs of what C code allocates."""
     seen: tuple[ConnectionRecord, ...] = ()
-    """The newest of what the fakes saw."""
+    """The newest connections and requests in the fakes' ledger."""
     faults: Mapping[str, int] = field(default_factory=dict)
-    """{rule: how often it struck}."""
+    """{fault rule: how often it struck}."""
     about: Mapping[str, str] = field(default_factory=dict)
     """The run's circumstances: command, machine, versions."""
 
     @property
     def leaks(self) -> tuple[Finding, ...]:
-        """All that leaks, permitted or not."""
+        """All leaks, permitted or not."""
         return (*self.findings, *(finding for finding, _ in self.allowed))
 
     @property

@@ -1,4 +1,4 @@
-"""The readings of a load run, however long it is: evenly spaced in time, and never more than some thousands."""
+"""The readings of a load run: evenly spaced in time and bounded in number, however long the run is."""
 
 from __future__ import annotations
 
@@ -8,51 +8,53 @@ from dataclasses import dataclass
 
 from leakline.harness.data.model import Resource, Sample
 
-MOST = 2048
-"""Of each kind: half an hour of cheap readings, one a second.
+MAX_READINGS = 2048
+"""The most readings that are kept of each kind: half an hour of cheap ones, at one a second.
 
-It is even: the newest stays when every second one goes.
+It must be even, so that the newest is kept when every second one is dropped.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the counters were while callers called."""
+    """The values of counters at one moment of a load."""
 
     at_s: float
     """Seconds since the run began."""
     calls: int
-    """Made so far."""
+    """Calls made so far."""
     users: int
-    """Callers that there were."""
+    """Callers at that moment."""
     values: Mapping[Resource, float]
     is_full: bool
-    """All counters, or what costs nothing alone."""
+    """Whether all counters were read, or only those that cost the server nothing."""
 
     @property
     def sample(self) -> Sample:
-        """The same, as the verdict takes it."""
+        """The reading as a sample."""
         return Sample(self.calls, self.at_s, self.values)
 
 
 class Readings:
-    """Those of one run, oldest first: of either kind some `MOST` at the most, and the newest always.
+    """The readings of one run, oldest first: of full and of cheap ones at most `MAX_READINGS` each, and the newest.
 
-    When there are more, every second one goes, and from then on half as many are kept.
+    When there are more, every second one is dropped, and from then on only every second new one is kept.
     """
 
     def __init__(self) -> None:
-        self._full, self._cheap = _Even(), _Even()
+        self._full, self._cheap = _Thinned(), _Thinned()
 
     def add(self, reading: Reading) -> None:
-        """The next one."""
+        """Keep the next reading, or drop it."""
         (self._full if reading.is_full else self._cheap).add(reading)
 
     def __iter__(self) -> Iterator[Reading]:
         return heapq.merge(self._full, self._cheap, key=lambda reading: reading.at_s)
 
 
-class _Even:
+class _Thinned:
+    """Readings of one kind: each `_every`-th that was added, and the newest."""
+
     def __init__(self) -> None:
         self._kept: list[Reading] = []
         self._every = 1
@@ -65,7 +67,7 @@ class _Even:
         self._newest = None if is_due else reading
         if is_due:
             self._kept.append(reading)
-        if len(self._kept) > MOST:
+        if len(self._kept) > MAX_READINGS:
             del self._kept[1::2]
             self._every *= 2
 

@@ -25,27 +25,28 @@ Resource = Literal[
     "wakeups",
     "silent_errors",
 ]
-"""A thing counted. The last three are levels: they are judged by how high they are, not by how they grow. A user's
-own numbers stand beside these (`gauge`)."""
+"""What is counted or measured. The last three are levels, judged by their height and not by their growth. A user's
+own numbers (`gauge`) come in addition."""
 
 RESOURCES: tuple[Resource, ...] = get_args(Resource)
-"""All resources, the most telling first: a finding that several share is named after the first of them."""
+"""All resources, the most telling first: a leak of several is named after the first of them."""
 
 _GAUGE = "gauge "
 
 
 def gauge(name: str) -> Resource:
-    """The resource that is a user's own number, which has no place in the list."""
+    """The resource of a user's own number, named `gauge NAME`; it is not in RESOURCES."""
     return cast(Resource, _GAUGE + name)
 
 
 def rank(resource: Resource) -> int:
-    """How telling a resource is, from 0; a user's own comes last."""
+    """Position of a resource in RESOURCES, from 0, the most telling; a user's own comes last."""
     return RESOURCES.index(resource) if resource in RESOURCES else len(RESOURCES)
 
 
 BYTES: frozenset[Resource] = frozenset({"heap", "rss", "peak_heap"})
-"""The resources that are measured in bytes, and so with noise."""
+"""The resources that are measured in bytes, and so are noisy; all others are exact counts."""
 
 MEMORY: frozenset[Resource] = frozenset({"heap", "rss", "promises", "async_generators", "objects"})
-"""The resources that grow with whatever leaks: beside another they tell how much it holds, alone they are a leak."""
+"""The resources that grow with any leak: when another resource grows too, they show how much it retains; when none
+does, they are a leak of their own."""

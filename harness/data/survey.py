@@ -1,4 +1,4 @@
-"""What the agents saw of a trace window: what was made in it and is still alive, where, and what retains it."""
+"""What a trace window saw in a SUT: the objects that were made in it and survive, their sites and their retainers."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from dataclasses import dataclass, field
 
 from leakline.harness.data.model import Frame, FrameKind, Resource
 
-OFTEN = 0.8
-"""Survivors a call that an allocation site must have to be one that leaks with each call."""
+MIN_SURVIVORS_PER_CALL = 0.8
+"""Survivors per call from which an allocation site is taken to leak in each call."""
 
 
 @dataclass(frozen=True, slots=True)
 class SiteCount:
-    """Survivors of a trace window that one stack made."""
+    """The survivors of a trace window that one stack made."""
 
     stack: tuple[Frame, ...]
     """Innermost frame first."""
     count: int
     size_bytes: int
-    """What they retain together; of an allocation, what was allocated."""
+    """Memory that they retain; of an allocation, its own size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retainer:
-    """A container from before the trace window that grew in it, and so retains what was put in."""
+    """A container that is older than the trace window and grew in it."""
 
     owner: str
-    """As a person would name it: `restaurant.menu.Carts._carts`."""
+    """Qualified name: `restaurant.menu.Carts._carts`."""
     per_cycle: float
-    """Entries, or bytes, that it grew by a call."""
+    """Growth per call, in entries or bytes."""
     code: FrameKind
-    """Whose code it belongs to."""
+    """Whose code owns it."""
     is_bytes: bool = False
-    """Whether it grows in bytes: a text or a buffer; else in entries."""
+    """Whether it is a text or a buffer, which grows in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caught:
-    """Exceptions of one type that one line caught."""
+    """The exceptions of one type that one line of code caught."""
 
     frame: Frame
     type: str
@@ -47,27 +47,28 @@ class Caught:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a trace window of `cycles` calls left behind in the server."""
+    """What the `cycles` calls of a trace window left behind in the SUT."""
 
     cycles: int
     made: Mapping[Resource, tuple[SiteCount, ...]] = field(default_factory=dict)
-    """{resource: survivors}."""
+    """{resource: its survivors by stack}."""
     heap: tuple[SiteCount, ...] = ()
-    """Allocations that nothing in `made` retains."""
-    pieces: tuple[SiteCount, ...] = ()
-    """Where a text or a buffer grew last that grows in one piece, by so many bytes in all; they are not in `heap`."""
+    """Surviving allocations that nothing in `made` retains."""
+    buffers: tuple[SiteCount, ...] = ()
+    """Texts, buffers and the like that grew as one block of memory, each by the stack that last extended it and with
+    its growth in the window. They are not in `heap`."""
     retainers: tuple[Retainer, ...] = ()
-    woke: tuple[SiteCount, ...] = ()
-    """Where timers were set, also such as have gone off."""
+    timers_set: tuple[SiteCount, ...] = ()
+    """Stacks that set timers, those that have fired included."""
     types: Mapping[str, float] = field(default_factory=dict)
-    """{class: objects a call} of what was made and lives, the most first."""
+    """{class: survivors per call}, the most first."""
 
     @property
     def allocated_per_cycle(self) -> float:
-        """Bytes a call that come from the allocation sites of each call."""
+        """Bytes per call of the survivors in `allocated`."""
         return sum(row.size_bytes for row in self.allocated) / self.cycles
 
     @property
     def allocated(self) -> tuple[SiteCount, ...]:
-        """The allocation sites of each call."""
-        return (*self.pieces, *(row for row in self.heap if row.count >= OFTEN * self.cycles))
+        """Memory whose sites allocate in each call."""
+        return (*self.buffers, *(row for row in self.heap if row.count >= MIN_SURVIVORS_PER_CALL * self.cycles))

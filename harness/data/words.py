@@ -1,4 +1,4 @@
-"""How amounts and names are written, the same in every output."""
+"""How amounts and names are written in messages, the same in every output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _UNITS = ("B", "KiB", "MiB", "GiB")
 
 
 def amount(resource: Resource, value: float, *, sign: bool = False) -> str:
-    """A number of things (`4.00`), or of bytes (`3.1 KiB`)."""
+    """A number of things (`4.00`) or of bytes (`3.1 KiB`); `sign` puts a plus before what is not negative."""
     plus = "+" if sign else ""
     if resource not in BYTES:
         return f"{value:{plus}.2f}"
@@ -23,17 +23,17 @@ def amount(resource: Resource, value: float, *, sign: bool = False) -> str:
 
 
 def total(resource: Resource, value: float) -> str:
-    """What something grew by in all: `+24`, or `+3.1 KiB`."""
+    """A growth over all calls: `+24`, or `+3.1 KiB`."""
     return amount(resource, value, sign=True) if resource in BYTES else f"{value:+.0f}"
 
 
 def truncate(texts: Iterable[str], most: int = 3) -> list[str]:
-    """The first `most` of `texts`, and how many more there are."""
+    """The first `most` of `texts`, then `and N more` where there are more."""
     every = list(texts)
     return every if len(every) <= most else [*every[:most], f"and {len(every) - most} more"]
 
 
 def printable(text: str, most: int = 200) -> str:
-    """`text` from a server made safe to show: control characters out, and no longer than `most`."""
+    """`text` of a server made safe to show: without control characters, and at most `most` characters long."""
     clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return clean if len(clean) <= most else clean[: most - 1] + "…"

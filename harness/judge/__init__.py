@@ -1,1 +1,1 @@
-"""Samples in, verdict out: growth, levels, budgets, and the one rule for the outcome. Pure functions."""
+"""Samples in, outcome out: growth, levels, budgets, and the one rule for the outcome. Pure but for `Alerts`."""

@@ -1,6 +1,6 @@
-"""What a project permits: budgets by resource and scenario, known leaks with a reason and an end, a baseline.
+"""The policy of a project: budgets by resource and scenario, known leaks with reason and expiry date, a baseline.
 
-Read and checked here; `outcome.py` applies it.
+Read and validated here; `outcome.py` applies it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ _AMOUNT = re.compile(r"\s*(?P<number>\d+(\.\d+)?)\s*(?P<unit>B|KiB|MiB|GiB|kB|MB
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """A leak that is known."""
+    """An entry of the list of known leaks."""
 
     site: str
-    """A pattern of `FILE:LINE  FUNCTION`, as findings show it; `*` and `?` as in a shell."""
+    """A pattern of `FILE:LINE  FUNCTION`, as findings show it, or of the function; `*` and `?` as in a shell."""
     reason: str
+    """Why it is permitted, in the project's words."""
     expires: date | None = None
+    """The last day on which it is permitted; None is for ever."""
     resource: str = "*"
+    """A pattern of the resource's name."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,14 @@ class Policy:
     """What is permitted; an empty one permits nothing."""
 
     budgets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """{scenario, or "" for any: {resource: growth a call}}."""
+    """{scenario, or "" for any: {resource: most growth per call, in things or bytes}}."""
     allowed: tuple[Allowed, ...] = ()
     """The list of known leaks."""
     baseline: tuple[Finding, ...] | None = None
-    """The findings of an earlier run: what is neither new nor worse is permitted. None where there is no baseline."""
+    """The findings of an earlier run: what is neither new nor worse is permitted. None without a baseline."""
 
     def limit(self, scenario: str, resource: str) -> float | None:
-        """The budget of a resource, if it has one."""
+        """The budget of a resource in growth per call, the scenario's own before the general one, if there is one."""
         own = self.budgets.get(scenario, {})
         return own.get(resource, self.budgets.get("", {}).get(resource))
 

@@ -1,4 +1,4 @@
-"""Two runs against each other: what is new, gone, worse or better, beyond what noise explains. Pure functions."""
+"""Compares the leaks of two runs: new, gone, worse or better, beyond what noise explains. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from leakline.harness.data.model import MEMORY, Companion, Finding, Growth, RunResult
-from leakline.harness.data.words import amount
 
 Kind = Literal["new", "worse", "same", "better", "gone"]
 
-_SAME = 0.05
-"""Share of a rate that two runs may differ by and be the same, where both are exact."""
+_TOLERANCE = 0.05
+"""Fraction by which the growths of one leak in two runs may differ, however narrow their confidence intervals are:
+even exact growths of two runs are never quite alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,35 +26,25 @@ class Difference:
     """Growth a call in the earlier run."""
     after: float | None
     added: tuple[Companion, ...] = ()
-    """What grows with it now and did not before: another leak at the same place."""
+    """Resources that grow at its place in the later run only: a new leak at the same place."""
 
     @property
     def is_regression(self) -> bool:
-        """Whether it should fail a build."""
+        """Whether it is new or worse, and so should fail a build."""
         return self.kind in ("new", "worse")
-
-    def __str__(self) -> str:
-        resource = self.finding.resource
-
-        def said(value: float | None) -> str:
-            return "none" if value is None else amount(resource, value, sign=True)
-
-        where = str(self.finding.site) if self.finding.site is not None else self.finding.detail or "line not known"
-        rows = [f"{c.resource} {amount(c.resource, c.per_cycle, sign=True)} a call" for c in self.added]
-        more = f"  now with {', '.join(rows)}" if rows else ""
-        return f"{self.kind:6}  {resource}  {said(self.before)} -> {said(self.after)} a call  {where}{more}"
 
 
 def compare(before: RunResult, after: RunResult) -> tuple[Difference, ...]:
-    """The differences of two runs, regressions first; what was permitted in the earlier one was there."""
+    """The differences of two runs, regressions first; a leak that the earlier run permitted is not new."""
     return differences(before.leaks, after.findings)
 
 
 def differences(before: Sequence[Finding], after: Sequence[Finding]) -> tuple[Difference, ...]:
     """The differences of two runs' findings, regressions first.
 
-    A leak is the same one when it is of one resource and from one function, or from a line of the same text: code
-    that moves does not make a new one. With another resource it is worse.
+    Two findings are one leak when they are of one resource and have the same function, or else the same text of their
+    line, so that code that moves makes no new leak. One is worse when its whole confidence interval lies above the
+    earlier one's, or when another resource that is not memory grows with it now.
     """
     left = list(before)
     found = []
@@ -82,7 +72,7 @@ def _match(finding: Finding, among: Sequence[Finding]) -> Finding | None:
 
 
 def _added(old: Finding, new: Finding) -> tuple[Companion, ...]:
-    """The companions of the new one that are things, not memory, and that the old one did not have."""
+    """The companions of the later finding that the earlier one did not have; memory, which varies, does not count."""
     before = {old.resource, *(c.resource for c in old.companions)}
     return tuple(c for c in new.companions if c.resource not in before and c.resource not in MEMORY)
 
@@ -110,10 +100,10 @@ def _change(old: Finding, new: Finding) -> Kind:
 
 
 def _interval(finding: Finding) -> tuple[float, float]:
-    """The finding's growth with its interval, a little wider: two runs are never quite alike."""
+    """The confidence interval of the finding's growth per call, at least as wide as `_TOLERANCE` makes it."""
     rate, growth = finding.per_cycle, finding.growth
     low = high = rate
     if isinstance(growth, Growth) and growth.per_cycle:
         share = rate / growth.per_cycle
         low, high = share * growth.low, share * growth.high
-    return min(low, rate * (1 - _SAME)), max(high, rate * (1 + _SAME))
+    return min(low, rate * (1 - _TOLERANCE)), max(high, rate * (1 + _TOLERANCE))

@@ -1,13 +1,12 @@
 """The one rule for the outcome of a run: clean, leaking or inconclusive. Pure functions.
 
-Soaks, load runs and checks in a test's own process ask it; budgets, allowed leaks and baselines are its policy. In
-this order:
+Soaks, load runs and `no_growth` use it; budgets, known leaks and a baseline are its policy. In this order:
 
-1. **leaking**, when something leaks that the policy does not permit: a finding, or a growth or level that leaks and
-   has no finding of its own.
-2. **inconclusive**, when what was seen is not enough to be called clean: a resource whose growth cannot be told, a
-   part of the server that was not seen, no calls, or too many calls that did not go as scripted. A leak that is
-   permitted changes nothing about that.
+1. **leaking**, when something leaks that the policy does not permit: a finding, or, where there are no findings at
+   all, a growth or level that leaks.
+2. **inconclusive**, when the evidence is not enough to call the server clean: the growth of a resource is
+   inconclusive, a part of the server was not observed, no call was made, or too many calls did not go as scripted.
+   A permitted leak changes nothing about that.
 3. **clean** otherwise.
 """
 
@@ -25,44 +24,44 @@ from leakline.harness.data.words import amount
 from leakline.harness.judge.budgets import Policy
 from leakline.harness.judge.compare import differences
 
-MOST_FAILED = 0.1
-"""Share of the calls that may not go as scripted in a run that is called clean: what leaks on the path of a call that
-went otherwise was not tried. Calls that were made again do not count, nor do any once a fault has struck: there,
-failing is what is tried."""
+MAX_FAILED = 0.1
+"""Fraction of the calls of a clean run that may fail to go as scripted: such a call does not reach the code that may
+leak. Calls that were made again do not count. Nor does any failure once a fault has struck: there, failing calls are
+what is tested."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a run has seen for and against its server."""
+    """What a run has observed."""
 
     growths: tuple[Growth, ...]
     calls: CallStats
     findings: tuple[Finding, ...] = ()
-    """Of what leaks, the most telling first."""
+    """What leaks, the most telling resource first."""
     levels: tuple[Level, ...] = ()
     doubts: tuple[str, ...] = ()
-    """What of the server was not seen, and should have been: each a sentence for a person."""
+    """Parts of the server that should have been observed and were not: each a sentence for a person."""
     has_fault_struck: bool = False
-    """Whether the fakes failed on purpose, so that calls may fail too."""
+    """Whether a fault was injected, so that calls may fail."""
     scenario: str = ""
-    """Name of the scenario that was played: it may have budgets of its own."""
+    """Name of the scenario of the calls: it may have budgets of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the evidence comes to under a policy."""
+    """The outcome of a run under a policy."""
 
     state: State
     findings: tuple[Finding, ...]
     """Those that the policy does not permit."""
     allowed: tuple[tuple[Finding, str], ...] = ()
-    """Those that it permits, each with why."""
+    """Those that it permits, each with the reason."""
     notes: tuple[str, ...] = ()
-    """Why it is inconclusive, where no growth says it, and allowances that have expired: sentences for a person."""
+    """Why it is inconclusive, but for inconclusive growths; known leaks that have expired: sentences for a person."""
 
 
 def decide(evidence: Evidence, policy: Policy, today: date) -> Outcome:
-    """The outcome; `today` is what the end of an allowance is held against."""
+    """The outcome of a run; known leaks that expired before `today` are not permitted."""
     allowed, left, notes = _without_allowed(evidence, policy, today)
     within, left = _without_budgeted(left, evidence.scenario, policy)
     known, left = _without_known(left, policy)
@@ -70,7 +69,7 @@ def decide(evidence: Evidence, policy: Policy, today: date) -> Outcome:
     state: State = "clean"
     if left or _has_unattributed(evidence):
         state = "leaking"
-    elif reasons or any(_is_open(growth, evidence.scenario, policy) for growth in evidence.growths):
+    elif reasons or any(_is_undecided(growth, evidence.scenario, policy) for growth in evidence.growths):
         state = "inconclusive"
     return Outcome(state, tuple(left), (*allowed, *within, *known), (*notes, *reasons))
 
@@ -79,7 +78,7 @@ _Allowed = list[tuple[Finding, str]]
 
 
 def _without_allowed(evidence: Evidence, policy: Policy, today: date) -> tuple[_Allowed, list[Finding], list[str]]:
-    """(findings on the list of known leaks with why, the others, notes of entries that have expired)."""
+    """(findings on the list of known leaks, each with the reason; the others; notes of entries that have expired)."""
     allowed: _Allowed = []
     left: list[Finding] = []
     notes: list[str] = []
@@ -102,16 +101,16 @@ def _without_allowed(evidence: Evidence, policy: Policy, today: date) -> tuple[_
 
 
 def _matches(finding: Finding, pattern: str) -> bool:
-    """Whether a place of the finding is as the pattern has it, whole or by its function alone."""
+    """Whether an allocation site of the finding, or its function alone, matches the pattern."""
     shown = [str(site) for site in finding.sites] or [finding.detail]
     return any(fnmatchcase(text, pattern) or fnmatchcase(text.partition("  ")[2], pattern) for text in shown)
 
 
 def _without_budgeted(findings: Sequence[Finding], scenario: str, policy: Policy) -> tuple[_Allowed, list[Finding]]:
-    """(findings within their budgets with why, the others).
+    """(findings within their budgets, each with the reason; the others).
 
-    A budget is for a resource, whatever it leaks with: all findings share it, and what a finding retains is held
-    against that resource's own budget. What has none goes with the finding that it belongs to.
+    A budget limits the total growth of a resource over all findings, their companions included. A finding is within
+    budget when its own resource has one that is kept, and so is that of each companion that has one.
     """
     total: Counter[Resource] = Counter()
     for finding in findings:
@@ -122,8 +121,8 @@ def _without_budgeted(findings: Sequence[Finding], scenario: str, policy: Policy
     for finding in findings:
         limit = policy.limit(scenario, finding.resource)
         limits = {resource: policy.limit(scenario, resource) for resource, _ in _grown(finding)}
-        is_kept = all(most is None or total[resource] <= most for resource, most in limits.items())
-        if limit is not None and is_kept and not isinstance(finding.growth, Level) and finding.per_cycle > 0:
+        is_within = all(most is None or total[resource] <= most for resource, most in limits.items())
+        if limit is not None and is_within and not isinstance(finding.growth, Level) and finding.per_cycle > 0:
             within.append((finding, f"within its budget of {amount(finding.resource, limit)} a call"))
         else:
             left.append(finding)
@@ -131,12 +130,12 @@ def _without_budgeted(findings: Sequence[Finding], scenario: str, policy: Policy
 
 
 def _grown(finding: Finding) -> list[tuple[Resource, float]]:
-    """(resource, growth a call) of the finding itself and of what comes with it."""
+    """(resource, growth per call) of the finding itself and of each companion."""
     return [(finding.resource, finding.per_cycle), *((c.resource, c.per_cycle) for c in finding.companions)]
 
 
 def _without_known(findings: Sequence[Finding], policy: Policy) -> tuple[_Allowed, list[Finding]]:
-    """(findings that the baseline has too with why, those that are new or worse)."""
+    """(findings that the baseline has too, each with the reason; those that are new or worse)."""
     if policy.baseline is None:
         return [], list(findings)
     found = differences(policy.baseline, findings)
@@ -146,26 +145,26 @@ def _without_known(findings: Sequence[Finding], policy: Policy) -> tuple[_Allowe
 
 
 def _has_unattributed(evidence: Evidence) -> bool:
-    """Whether something leaks and nothing at all was found of it."""
+    """Whether a growth or level leaks and there is no finding at all."""
     judged: tuple[Growth | Level, ...] = (*evidence.growths, *evidence.levels)
     return not evidence.findings and any(each.state == "leaking" for each in judged)
 
 
-def _is_open(growth: Growth, scenario: str, policy: Policy) -> bool:
-    """Whether a growth cannot be told and may be more than its budget, if it has one."""
+def _is_undecided(growth: Growth, scenario: str, policy: Policy) -> bool:
+    """Whether a growth is inconclusive, and not certainly within its budget."""
     limit = policy.limit(scenario, growth.resource)
     return growth.state == "inconclusive" and (limit is None or not growth.high <= limit)
 
 
 def _reasons(evidence: Evidence) -> list[str]:
-    """Why the run is not clean though nothing leaks, beside growths that cannot be told."""
+    """Why the run is inconclusive although nothing leaks, but for inconclusive growths."""
     calls = evidence.calls
     reasons = list(evidence.doubts)
     failed, counted = calls.failed - calls.made_again, calls.made - calls.made_again
     if not calls.made:
         reasons.append("no call was made")
-    elif failed > MOST_FAILED * counted and not evidence.has_fault_struck:
+    elif failed > MAX_FAILED * counted and not evidence.has_fault_struck:
         reasons.append(
-            f"{failed} of {counted} calls did not go as scripted: a clean verdict needs {1 - MOST_FAILED:.0%} of them"
+            f"{failed} of {counted} calls did not go as scripted: a clean verdict needs {1 - MAX_FAILED:.0%} of them"
         )
     return reasons

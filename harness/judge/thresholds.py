@@ -1,4 +1,4 @@
-"""Limits of a load run's statistics, which decide its exit code: `answer.p95<=800ms`, `call.failed<=1%`."""
+"""Limits of a load run's statistics; one that is exceeded fails the run: `answer.p95<=800ms`, `call.failed<=1%`."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Entry(Protocol):
 
 
 _TEXT = re.compile(
-    r"\s*(?P<name>[^<]+?)\.(?P<of>p\d{1,2}(?:\.\d+)?|avg|max|failed)\s*<=\s*(?P<most>[\d.]+)(?P<unit>ms|s|%)\s*"
+    r"\s*(?P<name>[^<]+?)\.(?P<statistic>p\d{1,2}(?:\.\d+)?|avg|max|failed)\s*<=\s*(?P<limit>[\d.]+)(?P<unit>ms|s|%)\s*"
 )
-_OTHERS: Mapping[str, Callable[[Entry], float]] = {
+_STATISTICS: Mapping[str, Callable[[Entry], float]] = {
     "avg": lambda entry: entry.avg_response_time,
     "max": lambda entry: float(entry.max_response_time or 0),
     "failed": lambda entry: 100 * entry.num_failures / max(1, entry.num_requests),
@@ -37,52 +37,52 @@ _OTHERS: Mapping[str, Callable[[Entry], float]] = {
 
 @dataclass(frozen=True)
 class Threshold:
-    """One limit."""
+    """One limit of one statistic."""
 
     name: str
-    """Of the statistics' row: `answer`, `call`."""
-    of: str
+    """Name of the row of statistics: `answer`, `call`."""
+    statistic: str
     """`p95` and the like, `avg`, `max`, or `failed`."""
-    most: float
-    """Milliseconds, or per cent of the calls."""
+    limit: float
+    """Milliseconds; for `failed`, per cent of the requests."""
 
     def __str__(self) -> str:
-        unit = "%" if self.of == "failed" else " ms"
-        return f"{self.name}.{self.of} <= {self.most:g}{unit}"
+        unit = "%" if self.statistic == "failed" else " ms"
+        return f"{self.name}.{self.statistic} <= {self.limit:g}{unit}"
 
     def measured(self, entry: Entry) -> float:
-        """The number that the limit is for."""
-        if self.of in _OTHERS:
-            return _OTHERS[self.of](entry)
-        return float(entry.get_response_time_percentile(float(self.of[1:]) / 100))
+        """The statistic of a row, in the unit of `limit`."""
+        if self.statistic in _STATISTICS:
+            return _STATISTICS[self.statistic](entry)
+        return float(entry.get_response_time_percentile(float(self.statistic[1:]) / 100))
 
 
 def parse(text: str) -> Threshold:
-    """A limit from text. Raises UsageError."""
+    """A threshold from text such as `answer.p95<=800ms`. Raises UsageError."""
     found = _TEXT.fullmatch(text)
-    most = None
-    if found is not None and (found["of"] == "failed") == (found["unit"] == "%"):
+    limit = None
+    if found is not None and (found["statistic"] == "failed") == (found["unit"] == "%"):
         try:
-            most = float(found["most"]) * (1000 if found["unit"] == "s" else 1)
+            limit = float(found["limit"]) * (1000 if found["unit"] == "s" else 1)
         except ValueError:
-            most = None
-    if found is None or most is None:
+            limit = None
+    if found is None or limit is None:
         raise UsageError(
             "threshold: expected NAME.STATISTIC<=NUMBER with a unit, such as 'answer.p95<=800ms', 'call.max<=30s' "
             f"or 'call.failed<=1%', found {text!r}"
         )
-    return Threshold(found["name"], found["of"], most)
+    return Threshold(found["name"], found["statistic"], limit)
 
 
-def broken(thresholds: tuple[Threshold, ...], entries: Mapping[str, Entry]) -> list[str]:
-    """What was not kept, in words; a row that is not there is not kept either: nothing shows that it was."""
-    said = []
+def violations(thresholds: tuple[Threshold, ...], entries: Mapping[str, Entry]) -> list[str]:
+    """The thresholds that are exceeded, each a sentence; one without any measurement counts as exceeded."""
+    found = []
     for threshold in thresholds:
         entry = entries.get(threshold.name)
         if entry is None or not entry.num_requests:
-            said.append(f"{threshold}: nothing was measured under that name")
+            found.append(f"{threshold}: nothing was measured under that name")
             continue
         measured = threshold.measured(entry)
-        if measured > threshold.most:
-            said.append(f"{threshold}: it was {measured:.3g}{'%' if threshold.of == 'failed' else ' ms'}")
-    return said
+        if measured > threshold.limit:
+            found.append(f"{threshold}: it was {measured:.3g}{'%' if threshold.statistic == 'failed' else ' ms'}")
+    return found

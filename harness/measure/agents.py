@@ -20,7 +20,7 @@ from typing import Any, Literal, Self
 
 from leakline.harness.agents import ADDRESS_VARIABLE, CODE_VARIABLE, LEND_VARIABLE, NODE_AGENT, PYTHON_AGENT_DIR
 from leakline.harness.data.model import Frame, FrameKind, Resource
-from leakline.harness.data.survey import OFTEN, Caught, Retainer, SiteCount, Survey
+from leakline.harness.data.survey import MIN_SURVIVORS_PER_CALL, Caught, Retainer, SiteCount, Survey
 from leakline.harness.measure import v8_snapshot
 from leakline.harness.server import scratch
 
@@ -226,7 +226,7 @@ class Agents:
         """What was made since `watch` and lives: `cycles` is the number of calls made in between."""
         answers = []
         # The calls may have gone to any process of several.
-        least = max(1, math.floor(OFTEN * cycles)) if len(self._lines) == 1 else 1
+        least = max(1, math.floor(MIN_SURVIVORS_PER_CALL * cycles)) if len(self._lines) == 1 else 1
         for line, answer in await self._ask_all("sites", of=of, least=least):
             answers.append(await self._with_snapshots(line, answer) if line.language == "Node" else answer)
         return survey_of(answers, cycles)
@@ -358,7 +358,7 @@ def survey_of(answers: Iterable[dict[str, Any]], cycles: int) -> Survey:
         _together(pieces),
         tuple(Retainer(owner, number / cycles, code, is_bytes) for (owner, code, is_bytes), number in kept.items()),
         _together(woke),
-        {name: number / cycles for name, number in types.most_common() if number >= OFTEN * cycles},
+        {name: number / cycles for name, number in types.most_common() if number >= MIN_SURVIVORS_PER_CALL * cycles},
     )
 
 

@@ -13,7 +13,7 @@ from leakline.fakes.faults import FaultPlan
 from leakline.fakes.ledger import Ledger
 from leakline.harness.attribute.sites import site_of
 from leakline.harness.data.model import Finding, Frame, Level, Resource
-from leakline.harness.data.survey import OFTEN, Caught, SiteCount
+from leakline.harness.data.survey import MIN_SURVIVORS_PER_CALL, Caught, SiteCount
 from leakline.harness.drive.batches import Calls
 from leakline.harness.judge import levels
 from leakline.harness.measure import process
@@ -68,8 +68,8 @@ class Checks:
         else:
             self.unmeasured["wakeups"] = process.NOT_TOLD
         if self._faults.has_struck:
-            lines = levels.lines_of_trouble(self._sut.printed())
-            found.append(levels.silent_errors(self._failed_for_good(), lines))
+            logged = levels.error_lines(self._sut.printed())
+            found.append(levels.silent_errors(self._failed_for_good(), logged))
         if peak:
             found += await self._judge_peak()
         return tuple(found)
@@ -90,7 +90,7 @@ class Checks:
                 await self._agents.watch()
                 await self._sut.alive(asyncio.sleep(_IDLE_S))
                 survey = await self._sut.alive(self._agents.survey(1))
-                return [row.stack for row in survey.woke[:1]]
+                return [row.stack for row in survey.timers_set[:1]]
             case "silent_errors":
                 return [(caught,) for caught in (await self._swallowing())[:1]]
             case "peak_heap":
@@ -111,7 +111,7 @@ class Checks:
         try:
             if self._scenario.restart_after_s is not None:
                 raise _NotMeasuredError("the server is stopped in the middle of its calls")
-            short, long, longer = [await self._peak(self._scenario.stretched(times)) for times in levels.STRETCHES]
+            short, long, longer = [await self._peak(self._scenario.stretched(times)) for times in levels.CALL_LENGTHS]
         except (_NotMeasuredError, ScenarioError) as why:
             self.unmeasured["peak_heap"] = str(why)
             return []
@@ -146,7 +146,7 @@ class Checks:
         return []
 
     async def _retained_late(self, *, deep: bool) -> list[SiteCount]:
-        long_call = self._scenario.stretched(levels.STRETCHES[1])
+        long_call = self._scenario.stretched(levels.CALL_LENGTHS[1])
         await self._agents.watch(deep=deep)
         call = asyncio.ensure_future(self._calls.one(long_call))
         done_s = 0.0
@@ -170,7 +170,8 @@ class Checks:
         return [
             caught.frame
             for caught in with_faults
-            if caught.count >= OFTEN * _CALLS_WITH_ERRORS and (caught.frame, caught.type) not in usual
+            if caught.count >= MIN_SURVIVORS_PER_CALL * _CALLS_WITH_ERRORS
+            and (caught.frame, caught.type) not in usual
         ]
 
     async def _caught(self) -> tuple[Caught, ...]:

@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from leakline.harness.data.errors import RunError, UsageError
 from leakline.harness.data.resources import Resource, gauge
-from leakline.harness.judge.alerts import ALERTS, Alerts, Change, Reading, Thresholds
+from leakline.harness.judge.alerts import ALERTS, Alerts, Change, Observation, Thresholds
 from leakline.harness.measure import process
 from leakline.harness.measure.agents import Agents
 from leakline.harness.measure.gauges import Gauges
@@ -70,7 +70,7 @@ class WatchSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
+class MonitorUpdate:
     """The server at one of the intervals."""
 
     values: Mapping[Resource, float]
@@ -82,7 +82,7 @@ class Observation:
 
 
 class Watch:
-    """A monitor at work; iterate over `observations`. `metrics_port` is known inside its `with`.
+    """A monitor at work; iterate over `updates`. `metrics_port` is known inside its `with`.
 
     Raises UsageError when there is no such process, or the port for the metrics is taken.
     """
@@ -141,7 +141,7 @@ class Watch:
             raise UsageError(f"metrics-port: cannot listen on {port}: {error.strerror}") from None
         self.metrics_port = int(runner.addresses[0][1])
 
-    async def observations(self) -> AsyncIterator[Observation]:
+    async def updates(self) -> AsyncIterator[MonitorUpdate]:
         """One at every interval, until the time is over or the server has ended."""
         settings = self._settings
         began = time.monotonic()
@@ -154,7 +154,7 @@ class Watch:
                 return
             await asyncio.sleep(max(0.0, next_s - time.monotonic()))
 
-    async def _observe(self) -> Observation:
+    async def _observe(self) -> MonitorUpdate:
         values: dict[Resource, float] = {}
         notes = list(self._notes)
         try:
@@ -174,18 +174,18 @@ class Watch:
             notes += await self._post(change)
         new = tuple(note for note in dict.fromkeys(notes) if note not in self._reported)
         self._reported.update(new)
-        return Observation(values, changes, new)
+        return MonitorUpdate(values, changes, new)
 
-    def _reading(self, values: Mapping[Resource, float]) -> Reading:
+    def _reading(self, values: Mapping[Resource, float]) -> Observation:
         crowd = max(self._agents.crowded, key=lambda each: each.count - each.most, default=None)
-        return Reading(
+        return Observation(
             at_s=time.monotonic(),
             heap_bytes=values.get("heap", values["rss"]),
             sockets=values["sockets"],
             fds=values["fds"],
             fds_limit=self._limit(),
             timers=values.get("timers"),
-            crowd=None if crowd is None else (crowd.emitter, crowd.event, crowd.count, crowd.most),
+            most_listened=None if crowd is None else (crowd.emitter, crowd.event, crowd.count, crowd.most),
             calls=values.get(gauge(CALLS_GAUGE)),
         )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from leakline.fakes.ledger import Ledger
 from leakline.harness.data.model import Allocation, ConnectionRecord
-from leakline.harness.data.survey import OFTEN, Survey
+from leakline.harness.data.survey import MIN_SURVIVORS_PER_CALL, Survey
 from leakline.harness.run.settings import SoakSettings
 from leakline.harness.server.programs import run_briefly
 
@@ -98,7 +98,12 @@ async def memray_reports(traces: Sequence[Path], folder: Path) -> tuple[str, ...
 def allocations(*surveys: Survey | None) -> tuple[Allocation, ...]:
     """Memory that stays after each call, by the stack that made it, most first; of the last survey that knows."""
     for survey in reversed([each for each in surveys if each is not None]):
-        made = [row for rows in survey.made.values() for row in rows if row.count >= OFTEN * survey.cycles]
+        made = [
+            row
+            for rows in survey.made.values()
+            for row in rows
+            if row.count >= MIN_SURVIVORS_PER_CALL * survey.cycles
+        ]
         found = [
             Allocation(row.stack, row.size_bytes / survey.cycles, row.count / survey.cycles)
             for row in (*made, *survey.allocated)

@@ -14,8 +14,16 @@ from leakline.harness.data.model import MEMORY, Finding, Growth, Level, Resource
 from leakline.harness.data.words import truncate
 from leakline.harness.drive.governor import govern, idle
 from leakline.harness.judge.cool_down import CoolDown
-from leakline.harness.judge.growth import FIRST_LOOK, FLOOR, LAST_LOOK, MIN_SAMPLES, SECOND_LOOK, floors_for, judge
-from leakline.harness.judge.processes import by_process, ended, told, with_children, without_children
+from leakline.harness.judge.growth import (
+    FINAL_ANALYSIS,
+    FIRST_ANALYSIS,
+    FLOOR,
+    MIN_SAMPLES,
+    SECOND_ANALYSIS,
+    floors_for,
+    judge,
+)
+from leakline.harness.judge.processes import attach_children, by_process, ended, separate_children, without_repetition
 from leakline.harness.measure.descriptors import grown
 from leakline.harness.run.attribution import Attribution
 from leakline.harness.run.cool_down import until_over
@@ -102,24 +110,24 @@ class _Run:
         self._with_agent = tuple(pid for pid in self._agents.each if str(pid) in self._counters.processes)
         self._first_kinds = self._counters.kinds()
         await self._measure(settings.cycles, counted_from)
-        look = FIRST_LOOK
+        analysis = FIRST_ANALYSIS
         levels: tuple[Level, ...] = ()
-        while look < LAST_LOOK and self._is_unsure(self._judge(look, more_to_come=True)):
-            if look == FIRST_LOOK and _is_any_leaking(levels := await self._levels_at_rest()):
+        while analysis < FINAL_ANALYSIS and self._needs_more_calls(self._judge(analysis, more_to_come=True)):
+            if analysis == FIRST_ANALYSIS and _is_any_leaking(levels := await self._levels_at_rest()):
                 break
             self._observer.phase("more calls, to tell growth from noise")
             await self._measure(settings.cycles, counted_from)
-            look += 1
+            analysis += 1
         is_certain = _is_any_leaking(levels)
-        growths = await self._cool_down(self._judge(look if is_certain else max(look, SECOND_LOOK)))
+        growths = await self._cool_down(self._judge(analysis if is_certain else max(analysis, SECOND_ANALYSIS)))
         if settings.peak or not is_certain:
             levels = await self._levels_at_rest(peak=settings.peak)
         self._journal.write("levels", levels=[asdict(level) for level in levels])
         more = grown(self._first_kinds, self._counters.kinds(), self._samples[-1].cycles)
         names = self._samples[0].values
         most = {name: max(s.values[name] for s in self._samples if name in s.values) for name in names}
-        growths, held = without_children(growths, self._samples)
-        found = with_children(await self._attribution.find(growths, most, more), held)
+        growths, held = separate_children(growths, self._samples)
+        found = attach_children(await self._attribution.find(growths, most, more), held)
         found = by_process(found, self._samples)
         return self._result(growths, levels, (*found, *await self._explain(levels)))
 
@@ -127,13 +135,13 @@ class _Run:
         self._observer.phase("measuring it while idle")
         return await self._checks.judge(peak=peak)
 
-    def _judge(self, look: int, *, more_to_come: bool = False) -> tuple[Growth, ...]:
-        return judge(self._samples, self._floors(), look=look, more_to_come=more_to_come)
+    def _judge(self, analysis: int, *, more_to_come: bool = False) -> tuple[Growth, ...]:
+        return judge(self._samples, self._floors(), analysis=analysis, more_to_come=more_to_come)
 
     def _floors(self) -> dict[Resource, float]:
         return floors_for(self._agents.languages, self._samples[-1].cycles)
 
-    def _is_unsure(self, growths: Sequence[Growth]) -> bool:
+    def _needs_more_calls(self, growths: Sequence[Growth]) -> bool:
         """Whether more calls would tell more."""
         if len(self._samples) < MIN_SAMPLES or _is_any_leaking(growths):
             return False  # enough to fail: the rest goes with it, or is found once that is fixed
@@ -164,7 +172,7 @@ class _Run:
             for pid in ended(self._with_agent, sample, self._agents.started_anew | self._agents.lost):
                 self._ended.setdefault(pid, cycles)
         if not self._suspected and len(self._samples) >= MIN_SAMPLES:
-            newest = judge(self._samples[-_SUSPECT_SAMPLES:], self._floors(), look=FIRST_LOOK)
+            newest = judge(self._samples[-_SUSPECT_SAMPLES:], self._floors(), analysis=FIRST_ANALYSIS)
             suspect = next((growth for growth in newest if growth.state == "leaking"), None)
             if suspect is not None:
                 self._suspected = True
@@ -261,7 +269,7 @@ class _Run:
         return Measured(
             calls=calls,
             seconds=round(time.monotonic() - self._began, 3),
-            samples=told(self._samples),
+            samples=without_repetition(self._samples),
             growths=tuple(growths),
             findings=found,
             levels=tuple(levels),

@@ -40,10 +40,10 @@
     return plot
   }
 
-  const draw = (told) => {
-    const all = { 'callers (users)': { bytes: false, x: told.load.x, y: told.load.users }, ...told.resources }
-    place.querySelector('.leakline-verdict').textContent = told.verdict
-      ? `The verdict after the load: ${told.verdict}.`
+  const draw = (state) => {
+    const all = { 'callers (users)': { bytes: false, x: state.load.x, y: state.load.users }, ...state.resources }
+    place.querySelector('.leakline-verdict').textContent = state.verdict
+      ? `The verdict after the load: ${state.verdict}.`
       : 'Read while the load goes on; the verdict comes when the callers have gone.'
     for (const [name, one] of Object.entries(all)) {
       if (!charts.has(name)) charts.set(name, chart(name, one.bytes))

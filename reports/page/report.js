@@ -18,13 +18,13 @@
     const resource = data.resources[name]
     const axis = { stroke: colour('--soft'), grid: { stroke: colour('--line'), width: 1 }, ticks: { stroke: colour('--line') } }
     const show = resource.bytes ? (_, ticks) => ticks.map(sizeInBytes) : undefined
-    const few = resource.x.length < 200
+    const showPoints = resource.x.length < 200 && !small
     const series = [{ label: 'calls' }]
     const columns = [resource.x]
     for (const [number, run] of resource.runs.entries()) {
       const stroke = colour(number ? '--bad' : '--series')
       columns.push(run)
-      series.push({ label: data.labels[number], stroke, width: 1.5, points: { show: few && !small, size: 5 }, spanGaps: true })
+      series.push({ label: data.labels[number], stroke, width: 1.5, points: { show: showPoints, size: 5 }, spanGaps: true })
     }
     const bands = []
     if (resource.fit && !small) {
@@ -64,8 +64,8 @@
   const all = () => charts.filter((element) => !drawn.has(element)).forEach(draw)
   const near = 300
   const isNear = (element) => element.getBoundingClientRect().top < innerHeight + near
-  charts.filter(isNear).forEach(draw) // what is seen first is there at once; the rest when it comes near
-  const watcher = new IntersectionObserver(
+  charts.filter(isNear).forEach(draw) // the charts in view at once, the others when they come near
+  const observer = new IntersectionObserver(
     (entries) => {
       for (const { isIntersecting, target } of entries) {
         if (isIntersecting && !drawn.has(target)) draw(target)
@@ -73,7 +73,7 @@
     },
     { rootMargin: `${near}px` },
   )
-  charts.forEach((element) => watcher.observe(element))
+  charts.forEach((element) => observer.observe(element))
   addEventListener('beforeprint', all)
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => [...drawn.keys()].forEach(draw))
   let waiting

@@ -90,13 +90,13 @@ while sys.stdin.readline():
             assert {owner: kept.get(owner) for owner in owners} == owners
             assert {k.owner for k in found.retainers if k.is_bytes} == set(owners)
             assert (kept["__main__.Notes.times"], kept["__main__.Notes.seen"]) == (20.0, 20.0)
-            where = {row.stack[0].line: row.size_bytes / 10 for row in found.pieces}
+            where = {row.stack[0].line: row.size_bytes / 10 for row in found.buffers}
             assert sorted(where) == sorted(lines.values())
             for name, line in lines.items():
                 grown = next(size for owner, size in owners.items() if owner.endswith(name))
                 assert grown <= where[line] <= 1.2 * grown  # what is kept in reserve is theirs too
             (row,) = (row for row in found.allocated if row.stack[0].line == lines["words"])
-            assert row in found.pieces  # and its block is not told again as an allocation
+            assert row in found.buffers  # and its block is not told again as an allocation
 
     asyncio.run(run())
 

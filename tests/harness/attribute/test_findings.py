@@ -210,7 +210,7 @@ def test_a_text_that_grows_is_named_where_it_grew_and_by_what_retains_it() -> No
         Retainer("app.last_words", 15.0, "user", is_bytes=True),  # longer this time than the last
     )
     pieces = (SiteCount((user(7, "note"),), 5400, 5400),)
-    deep = Survey(10, heap=(SiteCount((LIBRARY,), 9, 50),), pieces=pieces)
+    deep = Survey(10, heap=(SiteCount((LIBRARY,), 9, 50),), buffers=pieces)
     (found,) = findings.build([growth("heap", 541.0)], Survey(10, retainers=retainers), ROOT, deep)
     assert str(found.site) == "server.py:7  note"
     assert found.kept_in == ("app.NOTES (+540 B a call)",)

@@ -78,8 +78,8 @@ def test_memory_whose_freeing_memray_did_not_see_is_no_leak() -> None:
 
 def test_a_piece_that_did_not_move_while_few_calls_were_traced_has_the_line_of_the_longer_trace() -> None:
     grown = [growth("heap", 810.0)]
-    longer = Survey(10, pieces=(SiteCount((user(7, "note"),), 8000, 8000), SiteCount((user(9, "last"),), 300, 300)))
+    longer = Survey(10, buffers=(SiteCount((user(7, "note"),), 8000, 8000), SiteCount((user(9, "last"),), 300, 300)))
     deep = unexplained.with_pieces(grown, longer, Survey(5))
     assert deep.allocated_per_cycle == 800.0  # the last words were longer this time, no more
-    own = Survey(5, pieces=(SiteCount((user(8, "note"),), 4000, 4000),))
+    own = Survey(5, buffers=(SiteCount((user(8, "note"),), 4000, 4000),))
     assert unexplained.with_pieces(grown, longer, own) == own

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from leakline.harness.data.errors import UsageError
-from leakline.harness.judge.alerts import Alerts, Reading, Thresholds, thresholds
+from leakline.harness.judge.alerts import Alerts, Observation, Thresholds, thresholds
 
 MB = 1_000_000
-FIRST = Reading(0.0, 100.0 * MB, sockets=4, fds=20, fds_limit=100, timers=3, calls=0)
+FIRST = Observation(0.0, 100.0 * MB, sockets=4, fds=20, fds_limit=100, timers=3, calls=0)
 
 
-def changes(alerts: Alerts, *readings: Reading) -> list[str]:
+def changes(alerts: Alerts, *readings: Observation) -> list[str]:
     return [f"{'+' if c.raised else '-'}{c.alert}" for reading in readings for c in alerts.observe(reading)]
 
 
@@ -20,7 +20,7 @@ def changes(alerts: Alerts, *readings: Reading) -> list[str]:
     ("bad", "just_right", "alert"),
     [
         ({"timers": 14.0}, {"timers": 13.0}, "timers"),
-        ({"crowd": ("Bus", "x", 11, 10)}, {"crowd": ("Bus", "x", 10, 10)}, "listeners"),
+        ({"most_listened": ("Bus", "x", 11, 10)}, {"most_listened": ("Bus", "x", 10, 10)}, "listeners"),
         ({"heap_bytes": 150.0 * MB}, {"heap_bytes": 120.0 * MB}, "heap"),
         ({"fds": 81.0}, {"fds": 80.0}, "fds"),
         ({"sockets": 10.0}, {"sockets": 9.0}, "connections"),
@@ -53,7 +53,7 @@ def test_a_heap_that_grew_and_stopped_within_the_window_is_none() -> None:
 
 
 def test_what_is_not_known_is_no_alert() -> None:
-    unknown = Reading(0.0, 1.0, sockets=4, fds=90)
+    unknown = Observation(0.0, 1.0, sockets=4, fds=90)
     assert changes(Alerts(Thresholds()), unknown, replace(unknown, at_s=1.0)) == []
 
 

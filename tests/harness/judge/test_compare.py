@@ -90,7 +90,7 @@ def test_a_result_comes_back_from_its_json(tmp_path: Path) -> None:
     assert stored.load(tmp_path) == whole
 
 
-def test_a_run_that_was_cut_off_tells_its_samples(tmp_path: Path) -> None:
+def test_a_run_that_was_cut_off_still_has_its_samples(tmp_path: Path) -> None:
     records: list[dict[str, Any]] = [{"kind": "run", "settings": {"sut": "python app.py"}, "scenario": {"name": "q"}}]
     records += [{"kind": "sample", "cycles": 8 * n, "values": {"timers": 1.0 + n}} for n in range(9)]
     (tmp_path / "journal.jsonl").write_text("\n".join(json.dumps(r) for r in records) + '\n{"kind": "samp')

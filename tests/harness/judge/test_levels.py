@@ -28,24 +28,24 @@ def test_wakeups_are_judged_by_the_minute(number: float, seconds: float, state: 
 def test_memory_within_a_call_may_grow_with_its_length_and_no_faster(
     rest: float, each: float, power: float, state: str
 ) -> None:
-    level = levels.peak_heap(*(MIB * (rest + each * length**power) for length in levels.STRETCHES))
+    level = levels.peak_heap(*(MIB * (rest + each * length**power) for length in levels.CALL_LENGTHS))
     assert level.state == state, level.text
 
 
 @pytest.mark.parametrize("noise", [-0.4, 0.4])
-def test_what_memory_within_a_call_is_told_with_is_more_than_its_noise(noise: float) -> None:
-    short, long, longer = (MIB * (1 + 0.5 * length) for length in levels.STRETCHES)
+def test_the_noise_of_memory_within_a_call_does_not_change_its_verdict(noise: float) -> None:
+    short, long, longer = (MIB * (1 + 0.5 * length) for length in levels.CALL_LENGTHS)
     assert levels.peak_heap(short, long + noise * MIB, longer - noise * MIB).state == "clean"
-    short, long, longer = (MIB * (1 + 0.2 * length**2) for length in levels.STRETCHES)
+    short, long, longer = (MIB * (1 + 0.2 * length**2) for length in levels.CALL_LENGTHS)
     assert levels.peak_heap(short - noise * MIB, long + noise * MIB, longer - noise * MIB).state == "leaking"
 
 
 @pytest.mark.parametrize(
-    ("failed", "told", "state"),
+    ("failed", "logged", "state"),
     [(0, 0, "clean"), (2, 0, "clean"), (3, 0, "leaking"), (10, 4, "leaking"), (10, 5, "clean")],
 )
-def test_failures_that_nothing_is_said_of_are_found(failed: int, told: int, state: str) -> None:
-    assert levels.silent_errors(failed, told).state == state
+def test_failures_that_are_not_logged_are_found(failed: int, logged: int, state: str) -> None:
+    assert levels.silent_errors(failed, logged).state == state
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_failures_that_nothing_is_said_of_are_found(failed: int, told: int, stat
         "HTTP 503 from upstream",
     ],
 )
-def test_lines_that_speak_of_trouble(line: str) -> None:
-    assert levels.lines_of_trouble(f"INFO: fine\n{line}\nINFO: fine") == 1
+def test_lines_that_speak_of_an_error(line: str) -> None:
+    assert levels.error_lines(f"INFO: fine\n{line}\nINFO: fine") == 1
 
 
 @pytest.mark.parametrize(
@@ -69,4 +69,4 @@ def test_lines_that_speak_of_trouble(line: str) -> None:
     ["INFO: 127.0.0.1:50012 - GET /health 200 OK", "call CA1 ordered 2 burgers", "listening on port 5050", "terror"],
 )
 def test_lines_that_do_not(line: str) -> None:
-    assert levels.lines_of_trouble(line) == 0
+    assert levels.error_lines(line) == 0

@@ -47,7 +47,7 @@ def test_nothing_that_grows_in_calls_that_went_as_scripted_is_clean() -> None:
     assert state(evidence(more=(growth(state="clean"),))) == "clean"
 
 
-def test_a_finding_is_leaking_whatever_else_cannot_be_told() -> None:
+def test_a_finding_is_leaking_whatever_else_is_inconclusive() -> None:
     seen = evidence(
         finding(), calls=CallStats(100, 5), more=(growth("heap", 900.0, "inconclusive"),), doubts=("lost",)
     )
@@ -60,7 +60,7 @@ def test_what_leaks_is_leaking_though_nothing_was_found_of_it() -> None:
     assert state(Evidence((), ALL_WELL, levels=(too_high,))) == "leaking"
 
 
-def test_a_growth_that_cannot_be_told_is_inconclusive() -> None:
+def test_an_inconclusive_growth_makes_the_run_inconclusive() -> None:
     assert state(evidence(more=(growth("heap", 900.0, "inconclusive"),))) == "inconclusive"
 
 
@@ -84,7 +84,7 @@ def test_calls_may_fail_where_a_fault_has_struck() -> None:
     assert state(Evidence((), CallStats(100, 0), has_fault_struck=True)) == "clean"
 
 
-def test_what_was_not_seen_and_should_have_been_is_inconclusive_and_told() -> None:
+def test_a_part_of_the_server_that_was_not_observed_makes_the_run_inconclusive_and_is_noted() -> None:
     outcome = decide(evidence(doubts=("process 7 ended",)), Policy(), TODAY)
     assert outcome.state == "inconclusive"
     assert outcome.notes == ("process 7 ended",)
@@ -139,13 +139,13 @@ def test_what_is_permitted_does_not_fail_the_run(policy: Policy, left: int, why:
     assert [reason for _, reason in outcome.allowed] == ([why] if why else [])
 
 
-def test_an_allowance_that_has_ended_is_told() -> None:
+def test_a_known_leak_that_has_expired_is_noted() -> None:
     policy = budgets.parse({}, [{"site": "leak", "reason": "JIRA-7", "expires": "2026-01-31"}])
     outcome = decide(evidence(finding()), policy, TODAY)
     assert outcome.notes == ("timers at app.py:7  leak: was allowed until 2026-01-31 (JIRA-7)",)
 
 
-def test_a_budget_asks_what_the_finding_retains() -> None:
+def test_a_finding_within_its_budget_must_keep_the_budgets_of_what_it_retains() -> None:
     task = finding("tasks", 1.0, ("heap", 300 * 1024.0))
     assert state(evidence(task), budgets.parse({"tasks": 1}, [])) == "clean"
     assert state(evidence(task), budgets.parse({"tasks": 1, "heap": "2 KiB/call"}, [])) == "leaking"
@@ -167,7 +167,7 @@ def test_a_level_has_no_budget() -> None:
     assert state(seen, Policy({"": {"wakeups": 2.0}})) == "leaking"
 
 
-def test_a_growth_that_cannot_be_told_is_no_matter_where_it_is_within_its_budget_for_certain() -> None:
+def test_an_inconclusive_growth_that_is_certainly_within_its_budget_is_clean() -> None:
     seen = evidence(more=(growth("heap", 100.0, "inconclusive", high=1500.0),))
     assert state(seen, budgets.parse({"heap": "2 KiB/call"}, [])) == "clean"
     assert state(seen, budgets.parse({"heap": "1 KiB/call"}, [])) == "inconclusive"

@@ -63,7 +63,7 @@ def test_a_cluster_of_node_is(node_modules: Path, tmp_path: Path) -> None:
     assert [each.grown > 0 for each in found.processes] == [True, True, False], in_full(result)
 
 
-def test_growth_is_told_of_each_process_and_of_one_that_was_started_meanwhile_from_nothing() -> None:
+def test_growth_is_reported_by_process_and_begins_with_nothing_in_one_that_was_started_meanwhile() -> None:
     found = Finding("tasks", 1.0, Growth("tasks", "leaking", 1.0, 1.0, 1.0, True, 8, 9))
     first = Sample(0, 0.0, {"tasks": 3.0}, {"41": {"tasks": 1.0}, "42": {"tasks": 2.0}})
     last = Sample(8, 1.0, {"tasks": 12.0}, {"41": {"tasks": 2.0}, "43": {"tasks": 10.0}, "44": {"rss": 1.0}})
@@ -89,7 +89,7 @@ def test_what_one_place_made_in_several_processes_is_one_row() -> None:
     assert survey.types == {"a.C": 1.0}
 
 
-def test_what_the_system_does_not_tell_is_said_to_be_unseen(
+def test_what_the_operating_system_does_not_show_is_reported_as_not_measured(
     bridge: Callable[..., SoakSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for probe in (process, descriptors):

@@ -85,7 +85,7 @@ async def _through_all(pid: int, port: int):  # type: ignore[no-untyped-def]
     steps = [f"{verb}/{alert}" for alert in ALERTS for verb in ("take", "free")]
     async with aiohttp.ClientSession() as http, Watch(settings) as watch:
         looks = sent = 0
-        async for seen in watch.observations():
+        async for seen in watch.updates():
             looks += 1
             changes += seen.changes
             if len(changes) == 1 and not page:
@@ -112,7 +112,7 @@ def test_a_server_without_an_agent_is_watched_from_outside_and_its_end_is_the_en
         async def watch() -> list[tuple[str, ...]]:
             notes = []
             async with Watch(WatchSettings(pid=process.pid, every_s=0.1, agent=False)) as watching:
-                async for seen in watching.observations():
+                async for seen in watching.updates():
                     notes.append(seen.notes)
                     assert set(seen.values) == {"rss", "threads", "fds", "sockets", "children"}
                     process.send_signal(signal.SIGKILL)

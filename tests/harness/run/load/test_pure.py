@@ -8,12 +8,12 @@ import pytest
 from leakline.fakes.twilio import CallEnd, Carried
 from leakline.harness.data.errors import UsageError
 from leakline.harness.data.model import Growth, Resource, Sample
-from leakline.harness.data.readings import MOST, Reading, Readings
+from leakline.harness.data.readings import MAX_READINGS, Reading, Readings
 from leakline.harness.drive.meter import Heard
 from leakline.harness.drive.telephone import Placed
 from leakline.harness.judge.after_load import Load, judge
 from leakline.harness.judge.growth import FLOORS
-from leakline.harness.judge.thresholds import broken, parse
+from leakline.harness.judge.thresholds import parse, violations
 from leakline.harness.run.load.engine import CallOutcome
 from leakline.harness.run.load.measures import measures
 from leakline.harness.run.load.shapes import SHAPES
@@ -59,7 +59,7 @@ def test_thresholds_that_are_kept_broken_and_of_nothing() -> None:
         "answer.avg<=200ms",
         "x.p50<=1s",
     )
-    said = broken(tuple(map(parse, texts)), {"answer": Row(), "call": Row()})
+    said = violations(tuple(map(parse, texts)), {"answer": Row(), "call": Row()})
     assert [text.partition(":")[0] for text in said] == [
         "answer.p95 <= 900 ms",
         "call.failed <= 2%",
@@ -152,14 +152,14 @@ def test_readings_are_even_and_bounded_however_long_the_load_is() -> None:
     assert [r.at_s for r in kept] == sorted(r.at_s for r in kept)
     for is_full in (True, False):
         times = [r.at_s for r in kept if r.is_full is is_full]
-        assert MOST / 2 <= len(times) <= MOST + 1
+        assert MAX_READINGS / 2 <= len(times) <= MAX_READINGS + 1
         gaps = {round(later - earlier) for earlier, later in pairwise(times[:-1])}
         assert max(gaps) - min(gaps) <= 2, gaps  # a cheap reading gives way to a full reading
 
 
 def test_few_readings_are_all_kept() -> None:
     readings = Readings()
-    added = [Reading(float(n), n, 1, {}, is_full=n % 3 == 0) for n in range(MOST)]
+    added = [Reading(float(n), n, 1, {}, is_full=n % 3 == 0) for n in range(MAX_READINGS)]
     for reading in added:
         readings.add(reading)
     assert list(readings) == added
