@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from time import monotonic, time
 from typing import Any
 
@@ -18,6 +19,24 @@ _STARTED = time() - monotonic()
 def unix_seconds() -> float:
     """Seconds since 1970 by the clock as it was when leakline began: what is set meanwhile is no time that passes."""
     return _STARTED + monotonic()
+
+
+class EndReason(StrEnum):
+    """Why a connection or request ended."""
+
+    COMPLETED = "completed"
+    """It ran its course: answered with a status below 400, or closed by either end."""
+    FAILED = "failed"
+    """Refused, or answered with an HTTP status from 400 up; a request of Twilio's that could not be made, too."""
+    FAULT = "fault"
+    """A rule of the fault plan ended it at the fake that answers."""
+    DROPPED = "dropped"
+    """The client went away before it had its answer, or without a WebSocket close frame."""
+
+
+def reason_for_status(status: int) -> EndReason:
+    """Why a request ended that was answered with this HTTP status."""
+    return EndReason.FAILED if status >= 400 else EndReason.COMPLETED
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +53,9 @@ class Connection:
     opened_at: float
     closed_at: float | None = None
     ending: str = ""
-    """How it ended, in a few words: `closed 1000`, `200`, `reset`; empty while open."""
+    """How it ended, for people: `closed 1000`, `200`, `caller hung up`; empty while open."""
+    reason: EndReason | None = None
+    """Why it ended; None while open."""
     detail: str = ""
     """What identifies it to a person: the model asked for, the streamSid, the path."""
     call: str = ""
@@ -53,8 +74,8 @@ class Connection:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it ended with an error of the fake's making: a fault, or an HTTP status from 400 up."""
-        return self.ending.startswith(("ended by a fault", "refused", "4", "5"))
+        """Whether it ended with an error: a fault, a refusal, or an HTTP status from 400 up."""
+        return self.reason in (EndReason.FAILED, EndReason.FAULT)
 
 
 class Ledger:
@@ -114,11 +135,12 @@ class Ledger:
                 break
         self._open[connection_id] = replace(connection, call=call, certain=True)
 
-    def closed(self, connection_id: int, ending: str) -> None:
-        """Note how it ended. Ending one twice keeps the first ending."""
+    def closed(self, connection_id: int, ending: str, reason: EndReason = EndReason.COMPLETED) -> None:
+        """Note how (`ending`, for people) and why it ended. Ending one twice keeps the first ending."""
         connection = self._open.pop(connection_id, None)
         if connection is not None:
-            self._ended.append(replace(self._with_bytes(connection), closed_at=self._clock(), ending=ending))
+            ended = replace(self._with_bytes(connection), closed_at=self._clock(), ending=ending, reason=reason)
+            self._ended.append(ended)
             del self._bytes[connection_id]
             self._answered.discard(connection_id)
 
@@ -132,7 +154,7 @@ class Ledger:
 
     def unanswered(self, kind: str | None = None) -> tuple[Connection, ...]:
         """Requests that have no answer: those still open, and the newest of those that ended without one."""
-        lost = tuple(c for c in self.ended(kind) if c.ending.startswith(("dropped", "ended by a fault")))
+        lost = tuple(c for c in self.ended(kind) if c.reason in (EndReason.DROPPED, EndReason.FAULT))
         return (*lost, *self.still_open(kind))
 
     def distinct_peers(self, kind: str) -> int:

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from leakline.fakes.faults import Answered, FaultPlan, Gone, Point
 from leakline.fakes.faults.point import Moment
-from leakline.fakes.ledger import Ledger
+from leakline.fakes.ledger import EndReason, Ledger, reason_for_status
 from leakline.fakes.openai.errors import ClientError
 from leakline.fakes.serving import peer_of
 
@@ -86,7 +86,7 @@ def endpoint(
 
     async def route(request: web.Request) -> web.StreamResponse:
         entry = ledger.opened("openai", name, peer_of(request), request.path)
-        ending = "dropped"
+        ending, reason = "dropped", EndReason.DROPPED
         try:
             try:
                 exchange = Exchange(request, name, faults, refuse)
@@ -98,14 +98,14 @@ def endpoint(
             except ClientError as error:
                 response = error_response(error)
             except Gone:
-                ending = "ended by a fault"
+                ending, reason = "ended by a fault", EndReason.FAULT
                 return web.Response()  # to nobody: the connection is no more
             except ConnectionError:
                 return web.Response()  # the client went before it had all of its answer
-            ending = str(response.status)
+            ending, reason = str(response.status), reason_for_status(response.status)
             ledger.moved(entry, received=request.content_length or 0, sent=max(0, response.body_length))
         finally:
-            ledger.closed(entry, ending)
+            ledger.closed(entry, ending, reason)
         return response
 
     return route

@@ -10,6 +10,7 @@ import orjson
 from aiohttp import WSMsgType, web
 
 from leakline.fakes.faults import BlackHole, ExpireSession, Fault, FaultPlan, Gone, HalfOpen, Point
+from leakline.fakes.ledger import EndReason
 from leakline.fakes.openai.conversation import Event
 from leakline.fakes.openai.ticks import Ticks, finish
 
@@ -80,8 +81,8 @@ class RealtimeShell:
         self._muted = self._expired = False
         self._faulted = False
 
-    async def run(self) -> str:
-        """Serve until the socket ends; returns how it ended."""
+    async def run(self) -> tuple[str, EndReason]:
+        """Serve until the socket ends; returns how and why it ended, for the ledger."""
         speaker = asyncio.create_task(self._speak())
         expiry = asyncio.create_task(self._expire())
         try:
@@ -103,11 +104,11 @@ class RealtimeShell:
             expiry.cancel()
             self._tell_bytes()
         if self._expired:
-            return "expired"
+            return "expired", EndReason.COMPLETED
         if self._faulted:
-            return "ended by a fault"
+            return "ended by a fault", EndReason.FAULT
         code = self._socket.close_code
-        return "dropped" if code in (None, 1006) else f"closed {code}"
+        return ("dropped", EndReason.DROPPED) if code in (None, 1006) else (f"closed {code}", EndReason.COMPLETED)
 
     async def _expire(self) -> None:
         await asyncio.sleep(self._expires_s)

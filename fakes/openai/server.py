@@ -10,7 +10,7 @@ from time import time
 from aiohttp import web
 
 from leakline.fakes.faults import Answered, FaultPlan, Gone
-from leakline.fakes.ledger import Ledger
+from leakline.fakes.ledger import EndReason, Ledger
 from leakline.fakes.openai.api import POSTS, Api, endpoint_of
 from leakline.fakes.openai.beta import BetaSession
 from leakline.fakes.openai.errors import ClientError
@@ -120,19 +120,19 @@ class OpenAIServer:
     async def _realtime(self, request: web.Request) -> web.StreamResponse:
         model = request.query.get("model", "gpt-realtime")
         entry = self._ledger.opened("openai", "realtime", peer_of(request), model)
-        ending = "dropped before the handshake was done"
+        ending, reason = "dropped before the handshake was done", EndReason.DROPPED
         try:
             try:
                 await Exchange(request, "realtime", self._faults, self._refuse).strike("request")
                 socket = _upgrade(request, self._key)
             except Answered as answered:
-                ending = f"refused {answered.status}"
+                ending, reason = f"refused {answered.status}", EndReason.FAILED
                 return fault_response(answered)
             except ClientError as error:
-                ending = f"refused {error.status}"
+                ending, reason = f"refused {error.status}", EndReason.FAILED
                 return error_response(error)
             except Gone:
-                ending = "ended by a fault"
+                ending, reason = "ended by a fault", EndReason.FAULT
                 return web.Response()
             try:
                 await socket.prepare(request)
@@ -155,9 +155,9 @@ class OpenAIServer:
                 heard=lambda number: self._ledger.belongs(entry, f"CA{number:032x}"),
                 expires_s=self._session_s,
             )
-            ending = await shell.run()
+            ending, reason = await shell.run()
         finally:
-            self._ledger.closed(entry, ending)
+            self._ledger.closed(entry, ending, reason)
         return socket
 
     async def _answer(self, exchange: Exchange) -> web.StreamResponse:

@@ -21,7 +21,7 @@ from picows import WSFrame, WSHandshakeError, WSListener, WSMsgType, WSTransport
 
 from leakline.fakes.audio import FRAME_S
 from leakline.fakes.faults import FaultPlan
-from leakline.fakes.ledger import Ledger
+from leakline.fakes.ledger import EndReason, Ledger
 from leakline.fakes.twilio.beat import Pace
 from leakline.fakes.twilio.failing import GONE_S, RequestFailedError, StreamFaults, reset, strike_request
 
@@ -117,7 +117,8 @@ class StreamCaller:
         try:
             end = await self._call(driver, entry)
         finally:
-            self._ledger.closed(entry, f"{end.kind} {end.detail}".strip())
+            reason = EndReason.FAILED if end.kind == "refused" else EndReason.COMPLETED
+            self._ledger.closed(entry, f"{end.kind} {end.detail}".strip(), reason)
         return end
 
     async def _call(self, driver: StreamDriver, entry: int) -> CallEnd:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from leakline.fakes.faults import FaultPlan
-from leakline.fakes.ledger import Ledger
+from leakline.fakes.ledger import EndReason, Ledger, reason_for_status
 from leakline.fakes.twilio import twiml
 from leakline.fakes.twilio.beat import Pace
 from leakline.fakes.twilio.caller import CallEnd, StreamCaller, StreamDriver
@@ -295,16 +295,16 @@ class CallInProgress:
             signed_url, signed_fields = f"{url}{'&' if '?' in url else '?'}{urlencode(fields)}", {}
         headers = {HEADER: signature(self._phone.line.auth_token, signed_url, signed_fields)}
         entry = self._phone.ledger.opened("twilio", kind, url, call=self.call.ids.call_sid)
-        ending = "failed"
+        ending, reason = "failed", EndReason.FAILED
         try:
             await strike_request(self._phone.faults, kind, signed_url, method, headers, fields)
             data = fields if method == "POST" else None
             async with self._http.request(method, signed_url, data=data, headers=headers) as response:
-                ending = str(response.status)
+                ending, reason = str(response.status), reason_for_status(response.status)
                 response.raise_for_status()
                 return response.headers.get("Content-Type", ""), await response.read()
         finally:
-            self._phone.ledger.closed(entry, ending)
+            self._phone.ledger.closed(entry, ending, reason)
 
     def _fields(self, status: str) -> dict[str, str]:
         line = self._phone.line

@@ -22,7 +22,7 @@ from urllib.parse import urlencode, urlsplit
 from aiohttp import web
 
 from leakline.fakes.faults import Answered, FaultPlan, Gone, Point
-from leakline.fakes.ledger import Ledger
+from leakline.fakes.ledger import EndReason, Ledger, reason_for_status
 from leakline.fakes.serving import HttpServer, peer_of
 from leakline.fakes.twilio import twiml
 from leakline.fakes.twilio.beat import Pace
@@ -137,7 +137,7 @@ class TwilioRest:
     ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def route(request: web.Request) -> web.StreamResponse:
             entry = self.ledger.opened("twilio", "rest", peer_of(request), f"{request.method} {request.path}")
-            ending = "dropped"
+            ending, reason = "dropped", EndReason.DROPPED
             try:
                 try:
                     fault = self.faults.draw("rest", "request")
@@ -151,11 +151,11 @@ class TwilioRest:
                     body = RestError(answered.status, _CODES.get(answered.status, 20500), str(answered)).body
                     response = web.json_response(body, status=answered.status, headers=answered.headers)
                 except Gone:
-                    ending = "ended by a fault"
+                    ending, reason = "ended by a fault", EndReason.FAULT
                     return web.Response()  # to nobody: the connection is no more
-                ending = str(response.status)
+                ending, reason = str(response.status), reason_for_status(response.status)
             finally:
-                self.ledger.closed(entry, ending)
+                self.ledger.closed(entry, ending, reason)
             return response
 
         return route

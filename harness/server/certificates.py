@@ -36,18 +36,18 @@ CA_VARIABLE = "LEAKLINE_INTERCEPT_CA"
 _LIFE = timedelta(days=2)
 
 
-def check(hosts: Sequence[str]) -> None:
+def check_hosts(hosts: Sequence[str]) -> None:
     """Raises UsageError for a host that no fake stands for."""
     for host in hosts:
         if host not in HOSTS:
             raise UsageError(f"intercept: expected {' or '.join(HOSTS)}, found {host!r}")
 
 
-class Interception:
+class CertificateAuthority:
     """The certificates of one run. Use as a context manager around it: nothing of them stays on disk."""
 
     def __init__(self, hosts: Sequence[str]) -> None:
-        check(hosts)
+        check_hosts(hosts)
         self._hosts = tuple(hosts)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._authority = self._make_authority()
