@@ -20,11 +20,11 @@ from websockets.exceptions import WebSocketException
 from leakline.restaurant.container import Container
 from leakline.restaurant.intervals import Interval
 from leakline.restaurant.leaks import Leak
-from leakline.restaurant.line import TwilioLine
 from leakline.restaurant.menu import Carts, MenuTools
 from leakline.restaurant.realtime import RealtimeAdapter
 from leakline.restaurant.recordings import AIService
 from leakline.restaurant.settings import Settings
+from leakline.restaurant.twilio_stream import TwilioStream
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class CallSession:
         self._twilio = twilio
         self._kitchen = kitchen
         self._leaks = kitchen.settings.leaks
-        self._line = TwilioLine(twilio, start["streamSid"], self._leaks)
+        self._stream = TwilioStream(twilio, start["streamSid"], self._leaks)
         self._transcript: list[str] = []
         self._listeners: list[tuple[str, Listener]] = []
         self._adapter = self._new_adapter(kitchen.events)
@@ -71,7 +71,7 @@ class CallSession:
 
     async def hear(self, payload: str) -> None:
         """Take a frame of the caller's audio."""
-        self._line.metrics.frames_in += 1
+        self._stream.metrics.frames_in += 1
         self._kitchen.recordings.record(self.call_sid, base64.b64decode(payload))
         await self._adapter.append(payload)
 
@@ -93,7 +93,7 @@ class CallSession:
                 await self._connecting
         if Leak.MODEL_SOCKETS not in self._leaks:
             await self._adapter.disconnect()  # the good way: the model does not know that the caller has gone
-        await self._line.close()
+        await self._stream.close()
         try:
             await self._confirm()
         except (TimeoutError, OpenAIError) as error:
@@ -103,7 +103,7 @@ class CallSession:
         finally:
             self._kitchen.recordings.drop_recording(self.call_sid)
             ordered = self._kitchen.carts.close(self.call_sid)
-            log.info("call %s ordered %s; %s", self.call_sid, ordered, self._line.metrics)
+            log.info("call %s ordered %s; %s", self.call_sid, ordered, self._stream.metrics)
 
     async def _connect(self) -> None:
         try:
@@ -139,18 +139,18 @@ class CallSession:
         self._listeners.append((name, listener))
 
     def _on_audio(self, payload: str) -> None:
-        self._line.play(payload)
+        self._stream.play(payload)
 
     def _on_transcript(self, role: str, text: str) -> None:
         self._transcript.append(f"{role}: {text}")
         if role == "agent":
-            self._line.mark(f"said-{len(self._transcript)}")
+            self._stream.mark(f"said-{len(self._transcript)}")
 
     def _on_order(self, tool: str, result: str) -> None:
         log.info("call %s: %s: %s", self.call_sid, tool, result)
 
     def _on_interrupted(self) -> None:
-        self._line.clear()
+        self._stream.clear()
 
     def _on_error(self, message: str) -> None:
         if Leak.SILENT_ERRORS not in self._leaks:

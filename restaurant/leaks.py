@@ -52,7 +52,7 @@ class Leak(StrEnum):
     """So does one whose handshake was under way when the caller hung up (`bridge.CallSession.close`)."""
 
     CALL_TASKS = "call_tasks"
-    """A call's reporter reports for ever (`line.TwilioLine.close`)."""
+    """A call's reporter reports for ever (`twilio_stream.TwilioStream.close`)."""
 
     REFUSED_CALLS = "refused_calls"
     """A call that there is no room for waits for ever, with its socket (`bridge.Bridge._refuse`)."""
@@ -61,7 +61,7 @@ class Leak(StrEnum):
     """A streamed answer is left half read, its `close()` never awaited (`chat.ChatAgent.first_words`)."""
 
     NATIVE_BUFFERS = "native_buffers"
-    """A call's native buffer is never freed (`line.TwilioLine.close`)."""
+    """A call's native buffer is never freed (`twilio_stream.TwilioStream.close`)."""
 
 
 def parse(text: str) -> AbstractSet[Leak]:

@@ -62,7 +62,7 @@ class Carts:
         """Begin to keep carts."""
         if self._polls:
             # The bad way: the process wakes a hundred times a second, for carts that are seen as expired anyway.
-            self._poll = Interval(_POLL_S, self._look)
+            self._poll = Interval(_POLL_S, self._expire)
 
     def stop(self) -> None:
         """Keep none any more."""
@@ -80,7 +80,7 @@ class Carts:
             return tuple(self._carts.get(call_sid, ()))  # the bad way: read, and kept
         return tuple(self._carts.pop(call_sid, ()))
 
-    def _look(self) -> None:
+    def _expire(self) -> None:
         self._expiring.expire()
 
 

@@ -9,7 +9,7 @@ const REPORT_MS = 30_000
 const TRY_AGAIN_LATER = 1013
 
 // The line to the caller: what goes to Twilio, and how much has gone.
-class TwilioLine {
+class TwilioStream {
   constructor(socket, streamSid, { leaks, log }) {
     Object.assign(this, { socket, streamSid, leaks, log })
     this.metrics = { framesIn: 0, framesOut: 0, marks: 0, interruptions: 0 }
@@ -57,7 +57,7 @@ class TwilioLine {
 class CallSession {
   constructor(twilio, start, kitchen) {
     Object.assign(this, { twilio, kitchen, callSid: start.callSid, began: Date.now() })
-    this.line = new TwilioLine(twilio, start.streamSid, kitchen)
+    this.stream = new TwilioStream(twilio, start.streamSid, kitchen)
     this.transcript = []
     this.listeners = []
     this.message = [] // what the caller says when the model cannot be reached
@@ -67,17 +67,17 @@ class CallSession {
 
   // Begin to connect the model; the caller may hang up meanwhile.
   open() {
-    this.listen('audio', (payload) => this.line.play(payload))
+    this.listen('audio', (payload) => this.stream.play(payload))
     this.listen('transcript', (role, text) => this.onTranscript(role, text))
     this.listen('order', (tool, result) => this.kitchen.log(`call ${this.callSid}: ${tool}: ${result}`))
-    this.listen('interrupted', () => this.line.clear())
+    this.listen('interrupted', () => this.stream.clear())
     this.listen('error', (message) => this.onError(message))
     if (this.kitchen.leaks.has('duplicate_adapters')) this.newAdapter().connect() // the bad way: nobody's to disconnect
     this.adapter.connect()
   }
 
   hear(payload) {
-    this.line.metrics.framesIn += 1
+    this.stream.metrics.framesIn += 1
     if (this.takesMessage) this.message.push(Buffer.from(payload, 'base64'))
     this.adapter.append(payload)
   }
@@ -90,7 +90,7 @@ class CallSession {
       for (const [event, listener] of this.listeners) events.off(event, listener)
     }
     if (!leaks.has('model_sockets')) this.adapter.disconnect() // the good way: the model does not know the caller went
-    this.line.close()
+    this.stream.close()
     try {
       await this.confirm()
     } catch (error) {
@@ -120,7 +120,7 @@ class CallSession {
 
   onTranscript(role, text) {
     this.transcript.push(`${role}: ${text}`)
-    if (role === 'agent') this.line.mark(`said-${this.transcript.length}`)
+    if (role === 'agent') this.stream.mark(`said-${this.transcript.length}`)
   }
 
   onError(message) {

@@ -11,7 +11,7 @@ export const LEAKS = [
   'duplicate_adapters', // CallSession.open: a second adapter that nobody disconnects
   'model_sockets', // CallSession.close: the model's socket stays open when the caller hangs up
   'handshake_sockets', // RealtimeAdapter.disconnect: so does one whose handshake was under way
-  'call_tasks' // TwilioLine.close: a call's reporter reports for ever
+  'call_tasks' // TwilioStream.close: a call's reporter reports for ever
 ]
 
 // The leaks that `text` names: `none`, `all`, or names with commas between. Throws RangeError.

@@ -43,7 +43,7 @@ _LOG.setLevel(logging.ERROR)  # it tells of each connection; what matters of tha
 
 
 @dataclass(frozen=True)
-class Carried:
+class StreamStats:
     """What one stream took: real seconds, payload bytes."""
 
     open_s: float | None = None
@@ -60,7 +60,7 @@ class CallEnd:
 
     kind: EndKind
     detail: str = ""
-    carried: Carried = field(default=Carried(), compare=False)
+    stats: StreamStats = field(default=StreamStats(), compare=False)
 
 
 class StreamDriver(Protocol):
@@ -111,7 +111,7 @@ class StreamCaller:
         self._headers = dict(headers or {})
 
     async def call(self, driver: StreamDriver, call_sid: str = "") -> CallEnd:
-        """Make one call and stay on the line until either end has ended it."""
+        """Make one call and stay on the connection until either end has ended it."""
         entry = self._ledger.opened("twilio", self._endpoint, self._url, call=call_sid)
         end = CallEnd("caller", "abandoned")
         try:
@@ -122,13 +122,13 @@ class StreamCaller:
         return end
 
     async def _call(self, driver: StreamDriver, entry: int) -> CallEnd:
-        line = _Line(driver, self._pace, self._faults, self._endpoint)
+        connection = _StreamConnection(driver, self._pace, self._faults, self._endpoint)
         began = time.monotonic()
         try:
             await strike_request(self._faults, self._endpoint, self._url, "GET", self._headers, {})
             async with asyncio.timeout(_HANDSHAKE_S):
                 await ws_connect(
-                    lambda: line,
+                    lambda: connection,
                     self._url,
                     extra_headers=self._headers,
                     websocket_handshake_timeout=None,
@@ -144,15 +144,15 @@ class StreamCaller:
             return CallEnd("refused", str(error))
         except OSError as error:
             return CallEnd("refused", os.strerror(error.errno).lower() if error.errno else str(error))
-        if not line.is_connected:
+        if not connection.is_connected:
             return CallEnd("refused", "the server disconnected")
         open_s = time.monotonic() - began
         try:
-            end = await line.talk()
+            end = await connection.talk()
         finally:
-            self._ledger.moved(entry, received=line.received_bytes, sent=line.sent_bytes)
-        close_s = time.monotonic() - line.over_at if end.kind == "caller" else None
-        return replace(end, carried=Carried(open_s, close_s, line.received_bytes, line.sent_bytes))
+            self._ledger.moved(entry, received=connection.received_bytes, sent=connection.sent_bytes)
+        close_s = time.monotonic() - connection.over_at if end.kind == "caller" else None
+        return replace(end, stats=StreamStats(open_s, close_s, connection.received_bytes, connection.sent_bytes))
 
 
 def _refusal(error: WSHandshakeError) -> str:
@@ -161,7 +161,7 @@ def _refusal(error: WSHandshakeError) -> str:
     return f"HTTP {status[1].decode()}" if status else "it does not answer as a WebSocket server"
 
 
-class _Line(WSListener):
+class _StreamConnection(WSListener):
     """One open stream."""
 
     __slots__ = (
@@ -262,7 +262,7 @@ class _Line(WSListener):
 
     def beat(self, now: float) -> None:
         """The next frame is due."""
-        # A server that does not read, or a fault that holds the line, stops the call's own time.
+        # A server that does not read, or a fault that holds the connection, stops the call's own time.
         if self._is_silent or self._is_full or (self._faults is not None and not self._faults.is_idle):
             return
         self._send(self._driver.tick(self._now))

@@ -93,7 +93,7 @@ class StreamFaults:
     async def begin(self, transport: asyncio.Transport, gone: Callable[[], None]) -> None:
         """Let what strikes at the opening strike, then those at messages; `gone` is called when one ends the call."""
         self._transport = transport
-        if await self._goes_on("open", "", b"", gone) is not None:
+        if await self._strike_if_due("open", "", b"", gone) is not None:
             self._pump = asyncio.create_task(self._send_all(gone))
 
     def send(self, messages: Sequence[str | bytes]) -> None:
@@ -118,14 +118,14 @@ class StreamFaults:
                 next_one()
                 continue
             self._is_busy = True
-            sent = await self._goes_on("event", _event_of(next_one), _encoded(next_one), gone)
+            sent = await self._strike_if_due("event", _event_of(next_one), _encoded(next_one), gone)
             self._is_busy = False
             if sent is None:
                 return
             if sent:
                 self._put(next_one)
 
-    async def _goes_on(self, moment: Moment, event: str, due: bytes, gone: Callable[[], None]) -> bool | None:
+    async def _strike_if_due(self, moment: Moment, event: str, due: bytes, gone: Callable[[], None]) -> bool | None:
         """Whether what is due is still to be sent; None when the caller's part has ended."""
         fault = self._plan.draw(self._endpoint, moment, event)
         if fault is None:

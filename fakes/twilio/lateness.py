@@ -11,20 +11,20 @@ class Lateness:
 
     def __init__(self) -> None:
         self.counts = [0] * (_STEPS + 1)
-        self.most = 0.0
+        self.longest_s = 0.0
         """The longest."""
 
     def add(self, seconds: float) -> None:
         """Note one delay; an early one counts as none."""
         step = int(seconds / _STEP_S)
         self.counts[step if 0 <= step < _STEPS else _STEPS if step > 0 else 0] += 1
-        if seconds > self.most:
-            self.most = seconds
+        if seconds > self.longest_s:
+            self.longest_s = seconds
 
     def include(self, other: Lateness) -> None:
         """Add what another histogram has counted."""
         self.counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
-        self.most = max(self.most, other.most)
+        self.longest_s = max(self.longest_s, other.longest_s)
 
     def __len__(self) -> int:
         return sum(self.counts)
@@ -35,5 +35,5 @@ class Lateness:
         for step, count in enumerate(self.counts):
             left -= count
             if left <= 0 and count and step < _STEPS:
-                return min(self.most, (step + 1) * _STEP_S)
-        return self.most
+                return min(self.longest_s, (step + 1) * _STEP_S)
+        return self.longest_s

@@ -40,7 +40,7 @@ Answer = Callable[[AnyStream], StreamDriver]
 """Gives the caller for a stream."""
 
 
-def line_for(stream: AnyStream, ids: StreamIds) -> MediaStream | ConversationRelay:
+def machine_for(stream: AnyStream, ids: StreamIds) -> MediaStream | ConversationRelay:
     """The machine that plays Twilio's end of `stream`, with its custom parameters."""
     if isinstance(stream, twiml.ConversationRelay):
         return ConversationRelay(ids, stream.parameters, welcome_greeting=stream.welcome_greeting)
@@ -48,7 +48,7 @@ def line_for(stream: AnyStream, ids: StreamIds) -> MediaStream | ConversationRel
 
 
 @dataclass(frozen=True)
-class Line:
+class CallParties:
     """Who calls whom, on which account. Twilio's test credentials have the same form."""
 
     account_sid: str = f"AC{1:032x}"
@@ -94,7 +94,7 @@ class Phone:
     webhook: str
     """The URL that a Twilio number would be given."""
     ledger: Ledger
-    line: Line = field(default_factory=Line)
+    parties: CallParties = field(default_factory=CallParties)
     pace: Pace = field(default_factory=Pace)
     status_callback: str = ""
     """Told of the call's progress, in order."""
@@ -132,9 +132,9 @@ class CallInProgress:
         self._answer = answer
         self._first = first
         self._flow = CallFlow(digits=phone.digits)
-        self._beside: list[asyncio.Task[StreamDriver]] = []
+        self._one_way_streams: list[asyncio.Task[StreamDriver]] = []
         self._doing: asyncio.Task[str | None] | None = None
-        self._turned = False
+        self._is_redirected = False
         self._answered_at = 0.0
 
     async def run(self) -> PhoneCall:
@@ -142,35 +142,35 @@ class CallInProgress:
         timeout = ClientTimeout(total=_WEBHOOK_S)
         async with ClientSession(timeout=timeout, headers={"User-Agent": _USER_AGENT}) as self._http:
             for status in ("initiated", "ringing"):
-                await self._becomes(status)
+                await self._set_status(status)
             try:
                 document = await self._begin()
                 if document is not None and not (document and isinstance(document[0], twiml.Reject)):
-                    await self._becomes("in-progress")
+                    await self._set_status("in-progress")
                 status = await self._follow() if document is not None else "failed"
             finally:
-                for task in self._beside:
+                for task in self._one_way_streams:
                     task.cancel()
-                await asyncio.gather(*self._beside, return_exceptions=True)
+                await asyncio.gather(*self._one_way_streams, return_exceptions=True)
             self.call.problems += [f"the verb {name} is not played by the fake" for name in self._flow.unknown]
-            await self._becomes({"rejected": "busy"}.get(status, status))
+            await self._set_status({"rejected": "busy"}.get(status, status))
         return self.call
 
     def hang_up(self) -> None:
         """End the call from outside."""
-        self._turn((twiml.Hangup(),))
+        self._redirect_to((twiml.Hangup(),))
 
     def redirect(self, url: str, method: twiml.Method = "POST") -> None:
         """Go on with the document at `url`, whatever the call is doing."""
-        self._turn((twiml.Redirect(url, method),))
+        self._redirect_to((twiml.Redirect(url, method),))
 
-    def go_on_with(self, verbs: tuple[twiml.Verb, ...]) -> None:
+    def play(self, verbs: tuple[twiml.Verb, ...]) -> None:
         """Go on with these verbs, whatever the call is doing."""
-        self._turn(verbs)
+        self._redirect_to(verbs)
 
-    def _turn(self, verbs: tuple[twiml.Verb, ...]) -> None:
+    def _redirect_to(self, verbs: tuple[twiml.Verb, ...]) -> None:
         self._flow.document(verbs, self._phone.webhook)
-        self._turned = True
+        self._is_redirected = True
         if self._doing is not None:
             self._doing.cancel()
 
@@ -188,16 +188,16 @@ class CallInProgress:
     async def _follow(self) -> str:
         """Do what the documents say; returns the status that the call ends with."""
         while True:
-            self._turned = False
+            self._is_redirected = False
             self._doing = asyncio.create_task(self._do(self._flow.next()))
             try:
                 status = await self._doing
             except asyncio.CancelledError:
-                if self._turned:
+                if self._is_redirected:
                     continue
                 self._doing.cancel()
                 raise
-            if status is not None and not self._turned:
+            if status is not None and not self._is_redirected:
                 return status
 
     async def _do(self, action: Action) -> str | None:
@@ -216,11 +216,11 @@ class CallInProgress:
     async def _open(self, stream: AnyStream) -> bool:
         """Open a stream; True when the caller hung up on it."""
         if isinstance(stream, twiml.Stream) and not stream.bidirectional:
-            self._beside.append(asyncio.create_task(self._stream(stream)))
+            self._one_way_streams.append(asyncio.create_task(self._stream(stream)))
             return False
         driver = await self._stream(stream)
-        line = getattr(driver, "stream", None)
-        handoff = line.ended if isinstance(line, ConversationRelay) else None
+        machine = getattr(driver, "stream", None)
+        handoff = machine.ended if isinstance(machine, ConversationRelay) else None
         if self.call.streams[-1].kind == "caller" and handoff is None:
             return True
         self._flow.stream_ended(stream, {} if handoff is None else {"SessionStatus": "ended", "HandoffData": handoff})
@@ -228,32 +228,32 @@ class CallInProgress:
 
     async def _stream(self, stream: AnyStream) -> StreamDriver:
         url = self._phone.stream_url(self._phone.webhook, stream.url)
-        headers = {HEADER: signature(self._phone.line.auth_token, stream.url)}
+        headers = {HEADER: signature(self._phone.parties.auth_token, stream.url)}
         caller = StreamCaller(
             url, self._phone.ledger, pace=self._phone.pace, headers=headers, faults=self._phone.faults
         )
         driver = self._answer(stream)
         if self.call.twiml_s is None and self.call.webhook_s is not None:
             self.call.twiml_s = time.monotonic() - self._answered_at
-        await self._stream_is(stream, "stream-started")
+        await self._report_stream(stream, "stream-started")
         self.call.streams.append(await caller.call(driver, self.call.ids.call_sid))
-        await self._stream_is(stream, "stream-stopped")
+        await self._report_stream(stream, "stream-stopped")
         return driver
 
-    async def _stream_is(self, stream: AnyStream, event: str) -> None:
+    async def _report_stream(self, stream: AnyStream, event: str) -> None:
         """Tell the stream's own status callback, if it has one."""
         if not isinstance(stream, twiml.Stream) or not stream.status_callback:
             return
         fields = {
-            "AccountSid": self._phone.line.account_sid,
+            "AccountSid": self._phone.parties.account_sid,
             "CallSid": self.call.ids.call_sid,
             "StreamSid": self.call.ids.stream_sid,
             "StreamName": stream.name or self.call.ids.stream_sid,
             "StreamEvent": event,
         }
-        await self._tell(urljoin(self._phone.webhook, stream.status_callback), fields)
+        await self._post_callback(urljoin(self._phone.webhook, stream.status_callback), fields)
 
-    async def _tell(self, url: str, fields: dict[str, str]) -> None:
+    async def _post_callback(self, url: str, fields: dict[str, str]) -> None:
         """Post to a status callback; one that cannot be reached is a problem, and the call goes on."""
         try:
             await self._request(url, "POST", fields, "status-callback")
@@ -275,7 +275,7 @@ class CallInProgress:
         self._flow.document(verbs, fetch.url)
         return verbs
 
-    async def _becomes(self, status: str) -> None:
+    async def _set_status(self, status: str) -> None:
         """Take a new status, and tell the status callback."""
         self.call.status = "ringing" if status == "initiated" else status
         if self._phone.status_callback and _EVENTS.get(status, "completed") in self._phone.status_events:
@@ -286,14 +286,14 @@ class CallInProgress:
                 "CallbackSource": "call-progress-events",
             }
             self.call.callbacks.append(status)
-            await self._tell(self._phone.status_callback, fields)
+            await self._post_callback(self._phone.status_callback, fields)
 
     async def _request(self, url: str, method: str, fields: dict[str, str], kind: str) -> tuple[str, bytes]:
         """(content type, body) of the answer. Raises ClientError, OSError, TimeoutError."""
         signed_url, signed_fields = url, fields
         if method == "GET":
             signed_url, signed_fields = f"{url}{'&' if '?' in url else '?'}{urlencode(fields)}", {}
-        headers = {HEADER: signature(self._phone.line.auth_token, signed_url, signed_fields)}
+        headers = {HEADER: signature(self._phone.parties.auth_token, signed_url, signed_fields)}
         entry = self._phone.ledger.opened("twilio", kind, url, call=self.call.ids.call_sid)
         ending, reason = "failed", EndReason.FAILED
         try:
@@ -307,17 +307,17 @@ class CallInProgress:
             self._phone.ledger.closed(entry, ending, reason)
 
     def _fields(self, status: str) -> dict[str, str]:
-        line = self._phone.line
+        parties = self._phone.parties
         return {
             "CallSid": self.call.ids.call_sid,
-            "AccountSid": line.account_sid,
+            "AccountSid": parties.account_sid,
             "ApiVersion": "2010-04-01",
             "CallStatus": status,
-            "Direction": line.direction,
-            "From": line.caller,
-            "To": line.called,
-            "Caller": line.caller,
-            "Called": line.called,
+            "Direction": parties.direction,
+            "From": parties.caller,
+            "To": parties.called,
+            "Caller": parties.caller,
+            "Called": parties.called,
             "FromCountry": "US",
             "ToCountry": "US",
         }

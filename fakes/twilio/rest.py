@@ -27,7 +27,7 @@ from leakline.fakes.serving import HttpServer, peer_of
 from leakline.fakes.twilio import twiml
 from leakline.fakes.twilio.beat import Pace
 from leakline.fakes.twilio.media_stream import StreamIds
-from leakline.fakes.twilio.phone import Answer, CallInProgress, Line, Phone, PhoneCall
+from leakline.fakes.twilio.phone import Answer, CallInProgress, CallParties, Phone, PhoneCall
 
 _VERSION = "2010-04-01"
 _OVER = ("completed", "busy", "failed", "no-answer", "canceled")
@@ -58,7 +58,7 @@ class _Record:
     """One call as the API shows it."""
 
     running: CallInProgress
-    line: Line
+    parties: CallParties
     created: datetime
     record: bool
     task: asyncio.Task[PhoneCall] | None = None
@@ -84,7 +84,7 @@ class TwilioRest:
 
     answer: Answer
     ledger: Ledger
-    line: Line = field(default_factory=lambda: Line(direction="outbound-api"))
+    parties: CallParties = field(default_factory=lambda: CallParties(direction="outbound-api"))
     pace: Pace = field(default_factory=Pace)
     faults: FaultPlan = field(default_factory=FaultPlan)
     """How it fails, on the endpoint `rest` at `request`; and how the calls fail that it makes."""
@@ -161,9 +161,9 @@ class TwilioRest:
         return route
 
     def _authenticate(self, request: web.Request) -> None:
-        expected = base64.b64encode(f"{self.line.account_sid}:{self.line.auth_token}".encode()).decode()
-        account = request.match_info.get("account", self.line.account_sid)
-        if request.headers.get("Authorization") != f"Basic {expected}" or account != self.line.account_sid:
+        expected = base64.b64encode(f"{self.parties.account_sid}:{self.parties.auth_token}".encode()).decode()
+        account = request.match_info.get("account", self.parties.account_sid)
+        if request.headers.get("Authorization") != f"Basic {expected}" or account != self.parties.account_sid:
             raise RestError(401, 20003, "Authenticate")
 
     async def _create(self, _request: web.Request, form: dict[str, str]) -> web.Response:
@@ -179,11 +179,11 @@ class TwilioRest:
         url, verbs = _document(form)
         if url is None and verbs is None:
             raise RestError(400, 21205, "Url parameter is required.")
-        line = replace(self.line, caller=caller, called=called)
+        parties = replace(self.parties, caller=caller, called=called)
         phone = Phone(
             url or "http://127.0.0.1/",
             self.ledger,
-            line=line,
+            parties=parties,
             pace=self.pace,
             status_callback=form.get("StatusCallback", ""),
             status_events=tuple(form.get("StatusCallbackEvent", "completed").split()),
@@ -191,7 +191,7 @@ class TwilioRest:
         )
         running = CallInProgress(phone, self.answer, StreamIds.numbered(next(self._numbers)), first=verbs)
         recorded = form.get("Record", "").lower() == "true"
-        record = _Record(running, line, datetime.now(UTC), recorded)
+        record = _Record(running, parties, datetime.now(UTC), recorded)
         self._calls[record.sid] = record
         while len(self._calls) > _MOST_CALLS:
             self._calls.pop(next(iter(self._calls)))
@@ -224,14 +224,14 @@ class TwilioRest:
             record.running.hang_up()
             if status == "canceled":
                 record.final = "canceled"
-            await self._settled(record)
+            await self._until_over(record)
         elif verbs is not None:
-            record.running.go_on_with(verbs)
+            record.running.play(verbs)
         elif url is not None:
             record.running.redirect(url, "GET" if form.get("Method", "POST").upper() == "GET" else "POST")
         return web.json_response(self._shown(record))
 
-    async def _settled(self, record: _Record) -> None:
+    async def _until_over(self, record: _Record) -> None:
         if record.task is not None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(record.task), 5.0)
@@ -273,18 +273,18 @@ class TwilioRest:
         return record
 
     def _shown(self, record: _Record) -> dict[str, Any]:
-        uri = f"/{_VERSION}/Accounts/{record.line.account_sid}/Calls/{record.sid}"
+        uri = f"/{_VERSION}/Accounts/{record.parties.account_sid}/Calls/{record.sid}"
         ended = record.ended if record.status in _OVER else None
         duration = (ended - record.started).total_seconds() if ended and record.started else None
         return {
             "sid": record.sid,
-            "account_sid": record.line.account_sid,
-            "to": record.line.called,
-            "to_formatted": record.line.called,
-            "from": record.line.caller,
-            "from_formatted": record.line.caller,
+            "account_sid": record.parties.account_sid,
+            "to": record.parties.called,
+            "to_formatted": record.parties.called,
+            "from": record.parties.caller,
+            "from_formatted": record.parties.caller,
             "status": record.status,
-            "direction": record.line.direction,
+            "direction": record.parties.direction,
             "api_version": _VERSION,
             "date_created": format_datetime(record.created),
             "date_updated": format_datetime(ended or record.created),
@@ -331,11 +331,11 @@ def _document(form: dict[str, str]) -> tuple[str | None, tuple[twiml.Verb, ...] 
 
 def _recording(record: _Record) -> dict[str, Any]:
     sid = "RE" + record.sid[2:]
-    uri = f"/{_VERSION}/Accounts/{record.line.account_sid}/Recordings/{sid}"
+    uri = f"/{_VERSION}/Accounts/{record.parties.account_sid}/Recordings/{sid}"
     ended = record.ended or record.created
     return {
         "sid": sid,
-        "account_sid": record.line.account_sid,
+        "account_sid": record.parties.account_sid,
         "call_sid": record.sid,
         "api_version": _VERSION,
         "channels": 1,

@@ -18,7 +18,7 @@ from leakline.harness.data.errors import RunError, ServerEndedError, UsageError
 from leakline.harness.data.model import Allocation, CallStats, Finding, Growth, Level, Resource, RunResult, Sample
 from leakline.harness.data.words import truncate
 from leakline.harness.drive.batches import Calls
-from leakline.harness.drive.telephone import API_KEY, Telephone, model_environment, on_line
+from leakline.harness.drive.telephone import API_KEY, Telephone, model_environment, on_stream
 from leakline.harness.judge.budgets import Policy
 from leakline.harness.judge.outcome import Evidence, decide
 from leakline.harness.measure import process
@@ -284,13 +284,13 @@ async def _start_fakes(
     if TWILIO in settings.intercept:
         telephone = Telephone(ledger, pace=Pace(settings.speed), faults=faults)
         twilio = TwilioRest(
-            lambda stream: on_line(telephone.caller(scenario), stream),
+            lambda stream: on_stream(telephone.caller(scenario), stream),
             ledger,
             pace=Pace(settings.speed),
             faults=faults,
             tls=authority.context(TWILIO),
         )
         await stack.enter_async_context(twilio)
-        given |= {"TWILIO_ACCOUNT_SID": twilio.line.account_sid, "TWILIO_AUTH_TOKEN": twilio.line.auth_token}
+        given |= {"TWILIO_ACCOUNT_SID": twilio.parties.account_sid, "TWILIO_AUTH_TOKEN": twilio.parties.auth_token}
         addresses[TWILIO] = twilio.address
     return {**authority.environment(given, addresses), **settings.env}

@@ -12,7 +12,7 @@ import trustme
 
 from leakline.fakes.ledger import Ledger
 from leakline.fakes.openai import FunctionCall, ModelScript, OpenAIServer, Turn
-from leakline.harness.drive.telephone import Placed, running
+from leakline.harness.drive.telephone import CallResult, running
 from leakline.harness.server.ports import free_port
 from leakline.harness.server.process import Sut
 from leakline.scenarios import Agent, HangUp, Listen, Say, Scenario
@@ -67,7 +67,7 @@ def test_pipecat_answers_a_call_between_both_fakes(suts_python: str, tmp_path: P
         HangUp(),
     )
 
-    async def main() -> tuple[Placed, Ledger]:
+    async def main() -> tuple[CallResult, Ledger]:
         port = free_port()
         async with running(scenario, speed=1.0) as fakes:
             command = (suts_python, str(SUTS / "pipecat_server.py"), str(port))

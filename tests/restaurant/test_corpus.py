@@ -26,7 +26,7 @@ CORPUS: dict[str, dict[str, set[str]]] = {
     "silent_errors": {"silent_errors": {"CallSession.close"}},
     "model_sockets": {"connections": {"RealtimeAdapter._open"}},
     "handshake_sockets": {"connections": {"RealtimeAdapter._open"}},
-    "call_tasks": {"tasks": {"TwilioLine.__init__"}},
+    "call_tasks": {"tasks": {"TwilioStream.__init__"}},
     "refused_calls": {"sockets": {"Bridge._refuse"}, "tasks": {"Bridge._refuse"}},
     # The connection was opened by the request before, and taken over from the pool.
     "unawaited_close": {"heap": {"ChatAgent.first_words"}, "sockets": {"OrderReader._ask", "ChatAgent.first_words"}},

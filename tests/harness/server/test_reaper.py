@@ -30,7 +30,7 @@ OWNER = (
     "from leakline.harness.server import scratch\n"
     "from leakline.harness.server.reaper import Reaper\n"
     "with Reaper() as reaper:\n"
-    "    reaper.watch(int(sys.argv[1]))\n"
+    "    reaper.track(int(sys.argv[1]))\n"
     "    print(scratch.make('tmp'), reaper._process.pid, flush=True)\n"
     "    time.sleep(600)\n"
 )
@@ -86,7 +86,7 @@ def test_a_run_goes_on_without_a_reaper(tmp_path: Path) -> None:
     with Reaper() as reaper:
         reaper._process.kill()
         reaper._process.wait()
-        reaper.watch(1)
+        reaper.track(1)
         reaper.forget(1)
 
 

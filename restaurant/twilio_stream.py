@@ -31,7 +31,7 @@ class Metrics:
     interruptions: int = 0
 
 
-class TwilioLine:
+class TwilioStream:
     """One call's Media Stream, as far as it is written to."""
 
     def __init__(self, socket: WebSocket, stream_sid: str, leaks: Collection[Leak] = ()) -> None:
