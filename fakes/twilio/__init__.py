@@ -1,4 +1,4 @@
-"""A fake Twilio: a call's webhook and TwiML, and the caller's end of its Media Stream."""
+"""A fake Twilio: webhooks and TwiML, the caller's end of Media Streams and ConversationRelay, and the REST API."""
 
 from leakline.fakes.twilio.beat import Pace
 from leakline.fakes.twilio.caller import CallEnd, StreamCaller, StreamDriver, StreamStats

@@ -1,4 +1,4 @@
-"""A telephone call through Twilio: the voice webhook, the TwiML that it answers, the stream, the status callbacks."""
+"""A telephone call through Twilio: the voice webhook, its TwiML, the stream and the status callbacks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from leakline.fakes.twilio.relay import ConversationRelay
 from leakline.fakes.twilio.signature import HEADER, signature
 
 _WEBHOOK_S = 15.0
-"""How long Twilio waits for a webhook (Twilio error 11200)."""
+"""Seconds that Twilio waits for a webhook's answer (Twilio error 11200)."""
 
 _USER_AGENT = "TwilioProxy/1.1"
 
@@ -30,6 +30,7 @@ AnyStream = twiml.Stream | twiml.ConversationRelay
 """A stream that a TwiML document asks for."""
 
 _EVENTS = {"initiated": "initiated", "ringing": "ringing", "in-progress": "answered"}
+"""The StatusCallbackEvent of each call status; of all others it is `completed`."""
 _TRACKS = {
     "inbound_track": ("inbound",),
     "outbound_track": ("outbound",),
@@ -37,11 +38,11 @@ _TRACKS = {
 }
 
 Answer = Callable[[AnyStream], StreamDriver]
-"""Gives the caller for a stream."""
+"""Makes the caller that talks on a stream."""
 
 
 def machine_for(stream: AnyStream, ids: StreamIds) -> MediaStream | ConversationRelay:
-    """The machine that plays Twilio's end of `stream`, with its custom parameters."""
+    """The state machine of Twilio's end of `stream`, with its custom parameters."""
     if isinstance(stream, twiml.ConversationRelay):
         return ConversationRelay(ids, stream.parameters, welcome_greeting=stream.welcome_greeting)
     return MediaStream(ids, stream.parameters, _TRACKS.get(stream.track, ("inbound",)))
@@ -49,7 +50,7 @@ def machine_for(stream: AnyStream, ids: StreamIds) -> MediaStream | Conversation
 
 @dataclass(frozen=True)
 class CallParties:
-    """Who calls whom, on which account. Twilio's test credentials have the same form."""
+    """Who calls whom, on which Twilio account. The values are Twilio's test numbers and a made-up account."""
 
     account_sid: str = f"AC{1:032x}"
     auth_token: str = "0" * 32
@@ -60,27 +61,27 @@ class CallParties:
 
 @dataclass
 class PhoneCall:
-    """What became of one call."""
+    """The state and history of one call."""
 
     ids: StreamIds
     status: str = "queued"
     """Twilio's call status: `ringing`, `in-progress`, `completed`, `busy`, `failed`, ..."""
     problems: list[str] = field(default_factory=list)
-    """What Twilio would have put into its debugger: errors, and verbs that the fake does not play."""
+    """What Twilio's debugger would show: errors, and also verbs that the fake does not support."""
     streams: list[CallEnd] = field(default_factory=list)
-    """How each stream ended."""
+    """How each stream ended, in order."""
     callbacks: list[str] = field(default_factory=list)
-    """The statuses that the status callback was told, in order."""
+    """The statuses that were sent to the status callback, in order."""
     webhook_s: float | None = None
-    """Real seconds until the first document was there; None when it did not come."""
+    """Real seconds until the voice webhook was answered with a document; None without an answer."""
     twiml_s: float | None = None
-    """Real seconds from there until the documents came to a stream; None when they did not."""
+    """Real seconds from there until the documents opened a stream; None when they did not."""
 
 
 def on_the_webhooks_server(webhook: str, stream: str) -> str:
-    """The stream's URL on the server that the webhook is on.
+    """The URL of a stream, moved to the host and port of the webhook.
 
-    A server names the host that the world knows it by, and wss; here it is reached where its webhook is.
+    A server's TwiML names its public host, and wss; the fake reaches it where its webhook is.
     """
     server, named = urlsplit(webhook), urlsplit(stream)
     scheme = "wss" if server.scheme == "https" else "ws"
@@ -89,34 +90,34 @@ def on_the_webhooks_server(webhook: str, stream: str) -> str:
 
 @dataclass(frozen=True)
 class Phone:
-    """Makes calls to one server by its voice webhook."""
+    """Makes calls to one server through its voice webhook."""
 
     webhook: str
-    """The URL that a Twilio number would be given."""
+    """The URL that a Twilio number would be configured with."""
     ledger: Ledger
     parties: CallParties = field(default_factory=CallParties)
     pace: Pace = field(default_factory=Pace)
     status_callback: str = ""
-    """Told of the call's progress, in order."""
+    """URL that each change of the call's status is posted to; empty for none."""
     status_events: tuple[str, ...] = ("initiated", "ringing", "answered", "completed")
-    """Of what it is told (Twilio's StatusCallbackEvent)."""
+    """The changes that are posted (Twilio's StatusCallbackEvent)."""
     digits: tuple[str, ...] = ()
-    """What the caller presses at each `Gather`."""
+    """The keys that the caller presses, an entry for each `Gather` in order."""
     faults: FaultPlan = field(default_factory=FaultPlan)
     """How Twilio's own requests and streams fail."""
     stream_url: Callable[[str, str], str] = on_the_webhooks_server
-    """Maps (webhook, URL of a stream in the TwiML) to the URL that is opened; the signature is of the TwiML's."""
+    """Maps (webhook, URL of a stream in the TwiML) to the URL that is opened. The TwiML's URL is what is signed."""
 
     async def call(self, answer: Answer, ids: StreamIds) -> PhoneCall:
-        """Make one call; `answer` gives the caller for a stream with these custom parameters."""
+        """Make one call; `answer` makes the caller for each stream that the TwiML opens."""
         return await CallInProgress(self, answer, ids).run()
 
 
 class CallInProgress:
-    """One call of a phone; it can be redirected and hung up from outside while it runs.
+    """One call of a phone, which can be redirected and hung up from outside while it runs.
 
     Args:
-        first: what to begin with instead of the webhook: the verbs of a document, and the URL it stands for.
+        first: the verbs to begin with, in place of the webhook's document.
     """
 
     def __init__(
@@ -138,7 +139,7 @@ class CallInProgress:
         self._answered_at = 0.0
 
     async def run(self) -> PhoneCall:
-        """From the ring to the end."""
+        """Carry the call out from ringing to its end."""
         timeout = ClientTimeout(total=_WEBHOOK_S)
         async with ClientSession(timeout=timeout, headers={"User-Agent": _USER_AGENT}) as self._http:
             for status in ("initiated", "ringing"):
@@ -161,11 +162,11 @@ class CallInProgress:
         self._redirect_to((twiml.Hangup(),))
 
     def redirect(self, url: str, method: twiml.Method = "POST") -> None:
-        """Go on with the document at `url`, whatever the call is doing."""
+        """Interrupt what the call is doing, and continue with the document at `url`."""
         self._redirect_to((twiml.Redirect(url, method),))
 
     def play(self, verbs: tuple[twiml.Verb, ...]) -> None:
-        """Go on with these verbs, whatever the call is doing."""
+        """Interrupt what the call is doing, and continue with these verbs."""
         self._redirect_to(verbs)
 
     def _redirect_to(self, verbs: tuple[twiml.Verb, ...]) -> None:
@@ -186,7 +187,7 @@ class CallInProgress:
         return self._first
 
     async def _follow(self) -> str:
-        """Do what the documents say; returns the status that the call ends with."""
+        """Carry out the documents' actions; returns the status with which the call ends."""
         while True:
             self._is_redirected = False
             self._doing = asyncio.create_task(self._do(self._flow.next()))
@@ -201,7 +202,7 @@ class CallInProgress:
                 return status
 
     async def _do(self, action: Action) -> str | None:
-        """One step; returns the status of a call that is over with it."""
+        """Carry out one action; returns the final status when it ends the call, else None."""
         match action:
             case End(status=status):
                 return status
@@ -214,7 +215,7 @@ class CallInProgress:
         return None
 
     async def _open(self, stream: AnyStream) -> bool:
-        """Open a stream; True when the caller hung up on it."""
+        """Open a stream; returns whether the caller ended the call on it."""
         if isinstance(stream, twiml.Stream) and not stream.bidirectional:
             self._one_way_streams.append(asyncio.create_task(self._stream(stream)))
             return False
@@ -241,7 +242,7 @@ class CallInProgress:
         return driver
 
     async def _report_stream(self, stream: AnyStream, event: str) -> None:
-        """Tell the stream's own status callback, if it has one."""
+        """Post an event to the stream's own status callback, if it has one."""
         if not isinstance(stream, twiml.Stream) or not stream.status_callback:
             return
         fields = {
@@ -254,14 +255,14 @@ class CallInProgress:
         await self._post_callback(urljoin(self._phone.webhook, stream.status_callback), fields)
 
     async def _post_callback(self, url: str, fields: dict[str, str]) -> None:
-        """Post to a status callback; one that cannot be reached is a problem, and the call goes on."""
+        """Post to a status callback; an error is noted as a problem and does not end the call."""
         try:
             await self._request(url, "POST", fields, "status-callback")
         except (ClientError, OSError, TimeoutError) as error:
             self.call.problems.append(f"{url}: {error or type(error).__name__} (Twilio error 11200)")
 
     async def _fetch(self, fetch: Fetch) -> tuple[twiml.Verb, ...] | None:
-        """Ask for a document and go on with it; None when Twilio would end the call for it."""
+        """Fetch a document and continue with it; None for an error at which Twilio would end the call."""
         fields = self._fields(self.call.status) | fetch.fields
         try:
             content_type, body = await self._request(fetch.url, fetch.method, fields, "webhook")
@@ -276,7 +277,7 @@ class CallInProgress:
         return verbs
 
     async def _set_status(self, status: str) -> None:
-        """Take a new status, and tell the status callback."""
+        """Set the call's status, and post it to the status callback."""
         self.call.status = "ringing" if status == "initiated" else status
         if self._phone.status_callback and _EVENTS.get(status, "completed") in self._phone.status_events:
             number = str(len(self.call.callbacks))

@@ -1,7 +1,7 @@
 """Twilio's REST API for calls: create, fetch, update, list, delete; and the metadata of recordings.
 
 Resources and errors are those of Twilio's docs, "Calls resource", "Recordings resource" and "Error and Warning
-Dictionary"; the fields are those that the official SDK reads.
+Dictionary"; fields are those that the official SDK reads.
 """
 
 from __future__ import annotations
@@ -31,16 +31,23 @@ from leakline.fakes.twilio.phone import Answer, CallInProgress, CallParties, Pho
 
 _VERSION = "2010-04-01"
 _OVER = ("completed", "busy", "failed", "no-answer", "canceled")
+"""Call statuses that are final."""
 _MOST_CALLS = 10_000
+"""How many calls are kept; the oldest are dropped first."""
 _E164 = re.compile(r"\+[1-9]\d{1,14}|(sip|client|sim):.+")
-_FIRST_NUMBER = 1 << 40  # SIDs of calls made here differ from those of a soak's
-
-
+_FIRST_NUMBER = 1 << 40
+"""Number of the first call, far above those of a run's other calls, so that their SIDs differ."""
 _CODES = {401: 20003, 403: 20403, 404: 20404, 429: 20429, 503: 20503}
+"""Twilio's error code for each HTTP status of a fault."""
 
 
 class RestError(Exception):
-    """An answer with Twilio's error JSON."""
+    """A request that is answered with Twilio's error JSON.
+
+    Args:
+        status: the HTTP status.
+        code: Twilio's error code.
+    """
 
     def __init__(self, status: int, code: int, message: str) -> None:
         super().__init__(message)
@@ -55,7 +62,7 @@ class RestError(Exception):
 
 @dataclass
 class _Record:
-    """One call as the API shows it."""
+    """One call that the API has created."""
 
     running: CallInProgress
     parties: CallParties
@@ -79,7 +86,9 @@ class _Record:
 class TwilioRest:
     """The REST API on a port. Use as an async context manager.
 
-    Calls that are created are made: the server's TwiML is fetched, and `answer` gives the person who picks up.
+    A call that is created is carried out: the server's TwiML is fetched, and `answer` makes the person who picks up.
+
+    Raises OSError on entering when the port is in use.
     """
 
     answer: Answer
@@ -87,9 +96,9 @@ class TwilioRest:
     parties: CallParties = field(default_factory=lambda: CallParties(direction="outbound-api"))
     pace: Pace = field(default_factory=Pace)
     faults: FaultPlan = field(default_factory=FaultPlan)
-    """How it fails, on the endpoint `rest` at `request`; and how the calls fail that it makes."""
+    """How the API fails (endpoint `rest`, moment `request`), and the calls that it makes."""
     tls: ssl.SSLContext | None = None
-    """Serves https with this context."""
+    """The context to serve https with; None for http."""
     host: str = "127.0.0.1"
     port: int = 0
     _calls: dict[str, _Record] = field(default_factory=dict)
@@ -152,7 +161,7 @@ class TwilioRest:
                     response = web.json_response(body, status=answered.status, headers=answered.headers)
                 except Gone:
                     ending, reason = "ended by a fault", EndReason.FAULT
-                    return web.Response()  # to nobody: the connection is no more
+                    return web.Response()  # sent to nobody: the connection has ended
                 ending, reason = str(response.status), reason_for_status(response.status)
             finally:
                 self.ledger.closed(entry, ending, reason)
@@ -310,14 +319,14 @@ class TwilioRest:
 async def _form(request: web.Request) -> dict[str, str]:
     try:
         given = await request.post()
-        # What is given several times (StatusCallbackEvent) has spaces between.
+        # The values of a field that is given several times (StatusCallbackEvent) are joined by spaces.
         return {name: " ".join(str(value) for value in given.getall(name)) for name in given}
     except ValueError:
         raise RestError(400, 20001, "The body is not a form.") from None
 
 
 def _document(form: dict[str, str]) -> tuple[str | None, tuple[twiml.Verb, ...] | None]:
-    """(URL, verbs) that a request gives for the call. Raises RestError."""
+    """The document that a request gives for the call: (URL, None), (None, verbs) or two Nones. Raises RestError."""
     if "Twiml" in form:
         try:
             return None, twiml.parse(form["Twiml"])
@@ -354,7 +363,7 @@ def _recording(record: _Record) -> dict[str, Any]:
 
 
 def _page(request: web.Request, name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """One page of a list, with the links to its neighbours."""
+    """One page of a list, with the links to the pages before and after."""
     try:
         page, size = int(request.query.get("Page", "0")), int(request.query.get("PageSize", "50"))
     except ValueError:
