@@ -73,15 +73,15 @@ def test_pipecat_answers_a_call_between_both_fakes(suts_python: str, tmp_path: P
             command = (suts_python, str(SUTS / "pipecat_server.py"), str(port))
             async with Sut(command, {**os.environ, **fakes.environment}, tmp_path / "log") as sut:
                 await sut.until_listening("127.0.0.1", port, 60.0)
-                placed = await fakes.telephone.call(f"ws://127.0.0.1:{port}/media", scenario)
+                result = await fakes.telephone.call(f"ws://127.0.0.1:{port}/media", scenario)
                 async with asyncio.timeout(10):
                     while fakes.ledger.still_open():
                         await asyncio.sleep(0.05)
-            return placed, fakes.ledger
+            return result, fakes.ledger
 
-    placed, ledger = asyncio.run(main())
-    assert (placed.failure, placed.problems, placed.end.kind) == ("", (), "caller")
-    assert placed.heard_s >= 1.1
+    result, ledger = asyncio.run(main())
+    assert (result.failure, result.problems, result.end.kind) == ("", (), "caller")
+    assert result.heard_s >= 1.1
     (session,) = ledger.ended("realtime")
     assert session.ending == "closed 1000"
 

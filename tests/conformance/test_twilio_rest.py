@@ -102,10 +102,10 @@ def test_a_call_under_way_is_hung_up_and_redirected() -> None:
 
 
 @pytest.mark.parametrize(
-    ("events", "told"),
+    ("events", "posted"),
     [(None, ["completed"]), (["initiated", "answered", "completed"], ["initiated", "in-progress", "completed"])],
 )
-def test_the_status_callback_is_told_what_it_asked_for(events: list[str] | None, told: list[str]) -> None:
+def test_the_status_callback_gets_the_events_that_were_asked_for(events: list[str] | None, posted: list[str]) -> None:
     async def main() -> list[str]:
         seen: list[str] = []
 
@@ -128,7 +128,7 @@ def test_the_status_callback_is_told_what_it_asked_for(events: list[str] | None,
             await server.stop()
         return seen
 
-    assert asyncio.run(main()) == told
+    assert asyncio.run(main()) == posted
 
 
 def test_calls_are_listed_by_status_in_pages_and_deleted() -> None:
@@ -186,7 +186,7 @@ def test_a_wrong_token_is_not_let_in_and_a_call_that_is_over_is_not_changed() ->
     assert use(over)[0] == 21220
 
 
-def test_the_api_fails_as_it_is_told_to_and_recovers() -> None:
+def test_the_api_fails_by_its_fault_plan_and_recovers() -> None:
     def work(client: Client) -> tuple[int, int]:
         with pytest.raises(TwilioRestException) as limited:
             client.calls.create(**NUMBERS, twiml=SHORT)

@@ -24,7 +24,7 @@ def test_the_first_ending_counts() -> None:
     assert [c.ending for c in ledger.ended()] == ["200"]
 
 
-def test_what_has_failed_is_told_by_its_reason_and_not_by_its_words() -> None:
+def test_what_has_failed_is_known_by_its_reason_and_not_by_its_words() -> None:
     ledger = Ledger()
     reasons = (reason_for_status(204), reason_for_status(404), EndReason.FAULT, EndReason.DROPPED)
     for reason in reasons:
@@ -57,7 +57,7 @@ def test_memory_is_bounded_over_many_calls() -> None:
     assert len(ledger.to_json()["ended"]) == 10
 
 
-def test_bytes_and_lost_requests_and_peers_are_told() -> None:
+def test_bytes_and_lost_requests_and_peers_are_noted() -> None:
     ledger = Ledger()
     first = ledger.opened("openai", "chat.completions", "127.0.0.1:1")
     ledger.moved(first, received=10)

@@ -33,9 +33,9 @@ CORPUS: dict[str, dict[str, set[str]]] = {
     "native_buffers": {"heap": {"NativeBuffer.__init__"}},
 }
 TWO_FINDINGS = {"duplicate_clients", "unawaited_close"}
-"""What opens a connection in one function and keeps memory in another is told as two."""
+"""What opens a connection in one function and retains memory in another is reported as two findings."""
 KEPT = {"unbounded_carts": ("leakline.restaurant.menu.Carts._carts (+1.00 a call)",)}
-"""What keeps the memory, where it is told."""
+"""What retains the memory, where that is reported."""
 LONG = {
     "duplicate_clients",
     "orphaned_intervals",

@@ -140,7 +140,7 @@ def test_a_node_client_reaches_the_fake(client: str, node_modules: Path, tmp_pat
     async def check() -> None:
         async with intercepted() as (environment, ledger):
             environment["NODE_OPTIONS"] = f"--require={NODE_AGENT}"
-            script = node_modules / f".{client}-intercepted.mjs"  # beside the packages that it imports
+            script = node_modules / f".{client}-intercepted.mjs"  # next to the packages that it imports
             script.write_text(IN_NODE[client])
             try:
                 assert await run("node", str(script), environment=environment) == "200"

@@ -131,15 +131,15 @@ def test_a_soak_that_is_killed_leaves_its_journal_and_nothing_else(tmp_path: Pat
     (run,) = (tmp_path / "runs").iterdir()
     lines = (run / FILE_NAME).read_text().splitlines()
     assert all(json.loads(line)["kind"] for line in lines[:-1])
-    told = subprocess.run(
+    report = subprocess.run(
         [sys.executable, "-m", "leakline", "report", str(run)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert "Traceback" not in told.stderr
-    assert "did not come to its end" in told.stdout + told.stderr
+    assert "Traceback" not in report.stderr
+    assert "did not come to its end" in report.stdout + report.stderr
     resume = [sys.executable, "-m", "leakline", "soak", "--resume", str(run), "--cycles", "8", "--warmup", "2"]
     again = subprocess.run(resume, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (again.returncode, "Traceback" in again.stderr) == (2, False)
