@@ -34,7 +34,8 @@ _DIMENSIONS = {"text-embedding-3-large": 3072}
 _MOST_INPUTS = 2048
 """Most texts of one request for embeddings (OpenAI SDK, `types/embedding_create_params.py`)."""
 _LEAST_TTL_S, _MOST_TTL_S, _DEFAULT_TTL_S = 10, 7200, 600
-"""How long a client secret is valid (OpenAI SDK, `types/realtime/client_secret_create_params.py`)."""
+"""How long a client secret is valid, in seconds: at least, at most, by default (OpenAI SDK,
+`types/realtime/client_secret_create_params.py`)."""
 
 
 def models() -> dict[str, Any]:
