@@ -28,7 +28,7 @@ import uvloop
 from leakline.fakes.audio import SILENCE_FRAME
 from leakline.fakes.ledger import Ledger
 from leakline.fakes.openai import ModelScript, OpenAIServer, Turn
-from leakline.fakes.serving import seldom_collect
+from leakline.fakes.serving import reduce_garbage_collection
 
 SECONDS, RAMP_S = 8.0, 2.0
 SCRIPT = ModelScript(turns=(Turn("word " * 50, seconds=300.0),), first_byte_s=0.0, pace=1.0, chunk_s=0.02)
@@ -57,7 +57,7 @@ def serve(pipe: Connection) -> None:
 
     async def main() -> None:
         async with OpenAIServer(SCRIPT, Ledger()) as server:
-            seldom_collect()
+            reduce_garbage_collection()
             pipe.send(server.realtime_url)
             await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
 

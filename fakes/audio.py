@@ -28,7 +28,9 @@ SILENCE_FRAME = b"\xff" * FRAME_BYTES
 """One frame of mu-law silence (0xFF is the code of zero)."""
 
 _TAG_BITS = (32, 64, 32)
+"""A tag's parts, in bits: the marker that begins it, the number, and the number's CRC-32."""
 _TAG_MARK = 0x5EA1_1EAC
+"""An arbitrary marker, which real audio is very unlikely to contain as 32 samples of one zero or the other."""
 _TAG_CODES = bytes.maketrans(b"01", b"\xff\x7f")
 _TAG_MARK_BYTES = f"{_TAG_MARK:032b}".encode().translate(_TAG_CODES)
 
@@ -67,7 +69,7 @@ _ULAW_CODES, _ALAW_CODES = _nearest_codes(_ULAW), _nearest_codes(_ALAW)
 
 
 def decode(audio: bytes, fmt: AudioFormat) -> Pcm:
-    """Linear samples of `audio`; an odd last byte of PCM16 is left out."""
+    """Linear samples of `audio`; an odd last byte of PCM16 is ignored."""
     if fmt == "audio/pcm":
         return np.frombuffer(audio, dtype="<i2", count=len(audio) // 2)
     table = _ULAW if fmt == "audio/pcmu" else _ALAW
@@ -85,7 +87,8 @@ def encode(samples: Pcm, fmt: AudioFormat) -> bytes:
 def tagged_silence(number: int) -> bytes:
     """One frame of mu-law silence that carries `number` (up to 64 bits): mu-law has two zeros, 0xFF and 0x7F.
 
-    It sounds like silence and has no energy; a server that passes its caller's audio on passes the number on.
+    It sounds like silence and has no energy. A server that passes its caller's audio on unchanged passes the number
+    on, by which the fake model knows whose call a session belongs to.
     """
     word = (_TAG_MARK << 64 | number) << 32 | zlib.crc32(number.to_bytes(8, "big"))
     bits = f"{word:0{sum(_TAG_BITS)}b}".encode().translate(_TAG_CODES)
@@ -110,10 +113,9 @@ def seconds_of(audio: bytes, fmt: AudioFormat) -> float:
 
 @lru_cache(maxsize=256)
 def speech(seconds: float, fmt: AudioFormat = "audio/pcmu", seed: int = 0) -> bytes:
-    """Sound with the loudness and rhythm of speech (a voiced buzz in syllables), the same for the same seed.
+    """`seconds` of sound with the loudness and rhythm of speech (a voiced buzz in syllables); `seed` sets the pitch.
 
-    It carries no words: fakes take what was said from the script, and voice-activity detection needs
-    only energy.
+    It carries no words: the fakes take the words from the script, and voice-activity detection needs only energy.
     """
     rate = SAMPLE_RATE[fmt]
     count = round(seconds * rate)

@@ -1,4 +1,4 @@
-"""Fakes beside ordinary code: an event loop in a thread of its own, for tests and scripts that are not async."""
+"""Runs the fakes on an event loop in a thread of its own, for tests and scripts that are not async."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from typing import Any, Generic, Self, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-_START_S = 10.0
+_STOP_S = 10.0
+"""Seconds that the thread has to end."""
 
 
 class Background(Generic[T]):
-    """An asynchronous context manager kept open in a thread. Use as a context manager; `value` is what it gave.
+    """Keeps an asynchronous context manager open in a thread. Use as a context manager itself.
 
-    Raises what entering it raised.
+    Raises what entering the other one raises.
     """
 
     value: T
+    """What the asynchronous context manager gave on entering."""
 
     def __init__(self, make: Callable[[], AbstractAsyncContextManager[T]]) -> None:
         self._make = make
@@ -47,13 +49,13 @@ class Background(Generic[T]):
             self._end()
 
     def run(self, work: Coroutine[Any, Any, R], timeout_s: float = 60.0) -> R:
-        """The result of `work`, done in the fakes' thread."""
+        """The result of `work`, run in the fakes' thread. Raises TimeoutError after `timeout_s` seconds."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
 
     async def _create(self) -> AbstractAsyncContextManager[T]:
-        return self._make()  # in the loop's own thread: what it makes belongs there
+        return self._make()  # in the loop's own thread, since it may need the running loop
 
     def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_START_S)
+        self._thread.join(_STOP_S)
         self._loop.close()

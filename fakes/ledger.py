@@ -1,7 +1,7 @@
 """The ledger: every connection and request that the fakes saw, and how each one ended.
 
-What is still open after its call has ended is proof of a leak, seen from the other end of the wire.
-Memory is bounded: what is open is kept whole, of what has ended only the newest `keep` and the counts.
+A connection that is still open after its call has ended is proof of a leak, seen from the other end of the wire.
+Memory is bounded: every open connection is kept, but of those that ended only the newest `keep`, and the counts.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from time import monotonic, time
 from typing import Any
 
@@ -16,8 +17,26 @@ _STARTED = time() - monotonic()
 
 
 def unix_seconds() -> float:
-    """Seconds since 1970 by the clock as it was when leakline began: what is set meanwhile is no time that passes."""
+    """Unix seconds that never jump: the clock as it was when leakline began, continued by the monotonic clock."""
     return _STARTED + monotonic()
+
+
+class EndReason(StrEnum):
+    """Why a connection or request ended."""
+
+    COMPLETED = "completed"
+    """It ran its course: answered with a status below 400, or closed by either end."""
+    FAILED = "failed"
+    """Refused, or answered with an HTTP status from 400 up; a request of Twilio's that could not be made, too."""
+    FAULT = "fault"
+    """A rule of the fault plan ended it at the fake that answers."""
+    DROPPED = "dropped"
+    """The client went away before it had its answer, or without a WebSocket close frame."""
+
+
+def reason_for_status(status: int) -> EndReason:
+    """Why a request ended that was answered with this HTTP status."""
+    return EndReason.FAILED if status >= 400 else EndReason.COMPLETED
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +53,19 @@ class Connection:
     opened_at: float
     closed_at: float | None = None
     ending: str = ""
-    """How it ended, in a few words: `closed 1000`, `200`, `reset`; empty while open."""
+    """How it ended, for people: `closed 1000`, `200`, `caller hung up`; empty while open."""
+    reason: EndReason | None = None
+    """Why it ended; None while open."""
     detail: str = ""
-    """What identifies it to a person: the model asked for, the streamSid, the path."""
+    """What identifies it to a person: the model asked for, the path."""
     call: str = ""
-    """SID of the call that it belongs to; empty when that cannot be told."""
+    """SID of the call that it belongs to; empty when that is not known."""
     certain: bool = False
-    """Whether `call` is known, and not only the likely one."""
+    """Whether `call` is known for certain, and not only the most likely one."""
     received_bytes: int = 0
-    """Payload bytes that came from the other end."""
+    """Payload bytes received from the peer."""
     sent_bytes: int = 0
-    """Payload bytes that went to it."""
+    """Payload bytes sent to the peer."""
 
     @property
     def is_open(self) -> bool:
@@ -53,12 +74,12 @@ class Connection:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it ended with an error of the fake's making: a fault, or an HTTP status from 400 up."""
-        return self.ending.startswith(("ended by a fault", "refused", "4", "5"))
+        """Whether it ended with an error: a fault, a refusal, or an HTTP status from 400 up."""
+        return self.reason in (EndReason.FAILED, EndReason.FAULT)
 
 
 class Ledger:
-    """What the fakes saw. Not thread-safe: it belongs to the event loop of the fakes."""
+    """What the fakes saw. Not thread-safe: use it on the event loop of the fakes alone."""
 
     def __init__(self, *, keep: int = 1000, clock: Callable[[], float] = unix_seconds) -> None:
         self._clock = clock
@@ -72,9 +93,9 @@ class Ledger:
     def opened(self, service: str, kind: str, peer: str, detail: str = "", *, call: str | None = None) -> int:
         """Note a new connection or request; returns its id for `moved` and `closed`.
 
-        Without a `call` it is given to the one that it most likely belongs to: a model's session to the longest open
-        stream that has none, a request to the only open stream. With one call at a time that is always right; what
-        is heard later (`belongs`) makes it certain.
+        Without a `call` it is assigned to the most likely one: a model's session to the call of the oldest open
+        stream that has no session yet, a request to the call of the only open stream. With one call at a time that is
+        always right; `belongs` corrects it when the call is known for certain.
         """
         self._last_id += 1
         certain = bool(call)
@@ -95,16 +116,19 @@ class Ledger:
             moved[1] += sent
 
     def answered(self, connection_id: int) -> None:
-        """Note that an open connection has had its answer and goes on: a WebSocket's handshake is done."""
+        """Note that an open connection has had its answer and stays open: a WebSocket's handshake is done."""
         if connection_id in self._open:
             self._answered.add(connection_id)
 
     def is_waiting(self, kind: str) -> bool:
-        """Whether any that is open has had no answer yet."""
+        """Whether any open connection of this kind has had no answer yet."""
         return any(c.kind == kind and c.id not in self._answered for c in self._open.values())
 
     def belongs(self, connection_id: int, call: str) -> None:
-        """Note which call an open connection is of; one that was thought to be of that call gets this one's."""
+        """Note for certain which call an open connection belongs to.
+
+        A connection of the same kind that was only thought to belong to that call gets the call of this one instead.
+        """
         connection = self._open.get(connection_id)
         if connection is None:
             return
@@ -114,37 +138,38 @@ class Ledger:
                 break
         self._open[connection_id] = replace(connection, call=call, certain=True)
 
-    def closed(self, connection_id: int, ending: str) -> None:
-        """Note how it ended. Ending one twice keeps the first ending."""
+    def closed(self, connection_id: int, ending: str, reason: EndReason = EndReason.COMPLETED) -> None:
+        """Note how (`ending`, for people) and why it ended. Ending one twice keeps the first ending."""
         connection = self._open.pop(connection_id, None)
         if connection is not None:
-            self._ended.append(replace(self._with_bytes(connection), closed_at=self._clock(), ending=ending))
+            ended = replace(self._with_bytes(connection), closed_at=self._clock(), ending=ending, reason=reason)
+            self._ended.append(ended)
             del self._bytes[connection_id]
             self._answered.discard(connection_id)
 
     def still_open(self, kind: str | None = None) -> tuple[Connection, ...]:
-        """What has not ended, oldest first."""
+        """The connections that have not ended, oldest first."""
         return tuple(self._with_bytes(c) for c in self._open.values() if kind is None or c.kind == kind)
 
     def ended(self, kind: str | None = None) -> tuple[Connection, ...]:
-        """The newest of what has ended, oldest first (at most `keep` of all kinds)."""
+        """The newest connections that have ended, oldest first (at most `keep` of all kinds together)."""
         return tuple(c for c in self._ended if kind is None or c.kind == kind)
 
     def unanswered(self, kind: str | None = None) -> tuple[Connection, ...]:
-        """Requests that have no answer: those still open, and the newest of those that ended without one."""
-        lost = tuple(c for c in self.ended(kind) if c.ending.startswith(("dropped", "ended by a fault")))
+        """Requests without an answer: the newest of those that ended without one, then those still open."""
+        lost = tuple(c for c in self.ended(kind) if c.reason in (EndReason.DROPPED, EndReason.FAULT))
         return (*lost, *self.still_open(kind))
 
     def distinct_peers(self, kind: str) -> int:
-        """From how many `host:port`s they came, of those open and the newest of those that ended."""
+        """How many different peers (`host:port`) there were, among the open and the newest ended connections."""
         return len({c.peer for c in (*self.ended(kind), *self.still_open(kind))})
 
     def seen(self, kind: str) -> int:
-        """How many of a kind there have been in all."""
+        """How many connections of this kind there have been in all."""
         return self._seen.get(kind, 0)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain data."""
+        """Everything as plain data: {"seen": counts by kind, "open": connections, "ended": connections}."""
         return {
             "seen": dict(self._seen),
             "open": [asdict(c) for c in self.still_open()],

@@ -1,4 +1,4 @@
-"""A port with HTTP routes on it: the one place where a fake touches aiohttp's server set-up."""
+"""A TCP port with HTTP routes: the one place that sets up an aiohttp server."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from weakref import WeakSet
 from aiohttp import WSCloseCode, web
 
 _STOP_S = 2.0
+"""Seconds that open requests have to finish when the server stops."""
 
 
 class HttpServer:
     """Routes on one TCP port; port 0 takes a free one.
 
     Args:
-        headers: what to add to every answer, asked anew for each.
-        tls: serves https and wss with this context.
+        client_max_size: largest request body that is accepted, in bytes.
+        headers: returns the headers to add to an answer; called for each.
+        tls: the context to serve https and wss with; None for http and ws.
     """
 
     def __init__(
@@ -48,11 +50,11 @@ class HttpServer:
 
     @property
     def secure(self) -> str:
-        """The `s` of https and wss, or nothing."""
+        """The `s` of https and wss, or an empty string."""
         return "s" if self._tls is not None else ""
 
     async def start(self) -> None:
-        """Bind and serve. Raises OSError when the port is taken."""
+        """Bind and serve. Raises OSError when the port is in use."""
         await self._runner.setup()
         try:
             await self._listen()
@@ -62,7 +64,7 @@ class HttpServer:
         self._port = self._runner.addresses[0][1]
 
     async def refuse(self, seconds: float) -> None:
-        """Take no new connection for a while; those that are open stay."""
+        """Accept no new connection for some real seconds; open ones stay."""
         if self._site is not None and self._reopening is None:
             site, self._site = self._site, None
             await site.stop()
@@ -96,10 +98,11 @@ class HttpServer:
         await asyncio.gather(*going_away, return_exceptions=True)
 
 
-def seldom_collect() -> None:
-    """Have this process look for garbage less often, and not among what it has started with.
+def reduce_garbage_collection() -> None:
+    """Make garbage collections in this process rarer and shorter.
 
-    For a process that does nothing but serve many sessions: one full collection holds up all of them.
+    For a process that only serves many sessions, which a full collection stops all at once: objects that exist now
+    are excluded from collections (`gc.freeze`), and the thresholds are raised.
     """
     gc.collect()
     gc.freeze()

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from leakline.fakes.faults import FaultError, Rule, parse_rule
-from leakline.fakes.serving import seldom_collect
+from leakline.fakes.serving import reduce_garbage_collection
 from leakline.harness.data.errors import UsageError
 from leakline.harness.drive.telephone import running
 from leakline.harness.run.settings import scenario_named
@@ -83,7 +83,7 @@ def _key_for(listen: str) -> str:
 
 async def _serve(script: Scenario, speed: float, rules: list[Rule], key: str, where: dict[str, Any]) -> None:
     async with running(script, speed=speed, faults=rules, key=key, **where) as fakes:
-        seldom_collect()
+        reduce_garbage_collection()
         # Who listens on every address is found by the machine's name.
         anywhere = ipaddress.ip_address(where["listen"]).is_unspecified
 
@@ -95,7 +95,7 @@ async def _serve(script: Scenario, speed: float, rules: list[Rule], key: str, wh
         ledger = reached(fakes.openai.base_url.removesuffix("/v1") + "/_leakline/ledger")
         click.echo(f"# What they see: {ledger}" + (f" (with -H 'Authorization: Bearer {key}')" if key else ""))
         click.echo("# Have Twilio call your server (Url is your voice webhook):")
-        account, token = fakes.twilio.line.account_sid, fakes.twilio.line.auth_token
+        account, token = fakes.twilio.parties.account_sid, fakes.twilio.parties.auth_token
         click.echo(
             f"#   curl -u {account}:{token} {reached(fakes.twilio.url)}/2010-04-01/Accounts/{account}/Calls.json "
             "-d To=+15005550001 -d From=+15005550006 -d Url=http://127.0.0.1:5050/incoming-call"

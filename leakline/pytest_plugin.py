@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from leakline.fakes.background import Background
     from leakline.fakes.ledger import Ledger
     from leakline.harness.data.model import RunResult
-    from leakline.harness.drive.telephone import Fakes, Placed
+    from leakline.harness.drive.telephone import CallResult, Fakes
     from leakline.harness.run.settings import SoakSettings
     from leakline.harness.server.process import Sut
     from leakline.scenarios import Scenario
@@ -112,7 +112,7 @@ class FakeTwilio:
         self._fakes = fakes
         self.api_url = fakes.value.twilio.url
 
-    def call(self, url: str, scenario: Scenario | str = "question", *, digits: tuple[str, ...] = ()) -> Placed:
+    def call(self, url: str, scenario: Scenario | str = "question", *, digits: tuple[str, ...] = ()) -> CallResult:
         """Call the server at `url` (its voice webhook, or its stream) and stay on the line to the end."""
         from leakline.scenarios import load
 
@@ -159,7 +159,7 @@ class RunningSut:
         self.pid = server.pid
         self._server, self._fakes = server, fakes
 
-    def call(self, scenario: Scenario | str = "question", *, digits: tuple[str, ...] = ()) -> Placed:
+    def call(self, scenario: Scenario | str = "question", *, digits: tuple[str, ...] = ()) -> CallResult:
         """Call it and stay on the line to the end."""
         return FakeTwilio(self._fakes).call(self.url, scenario, digits=digits)
 

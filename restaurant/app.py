@@ -1,4 +1,4 @@
-"""The application: what lives as long as the server does, and the routes."""
+"""The application: the objects that live as long as the server, and the routes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bridge: one call's Twilio Media Stream on one side, the model's session on the other."""
+"""The bridge between a call's Twilio Media Stream and the model's Realtime session."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from websockets.exceptions import WebSocketException
 from leakline.restaurant.container import Container
 from leakline.restaurant.intervals import Interval
 from leakline.restaurant.leaks import Leak
-from leakline.restaurant.line import TwilioLine
 from leakline.restaurant.menu import Carts, MenuTools
 from leakline.restaurant.realtime import RealtimeAdapter
 from leakline.restaurant.recordings import AIService
 from leakline.restaurant.settings import Settings
+from leakline.restaurant.twilio_stream import TwilioStream
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _TRY_AGAIN_LATER = 1013
 
 @dataclass(frozen=True)
 class Kitchen:
-    """What all calls share."""
+    """The objects that all calls share."""
 
     settings: Settings
     container: Container
@@ -54,14 +54,14 @@ class CallSession:
         self._twilio = twilio
         self._kitchen = kitchen
         self._leaks = kitchen.settings.leaks
-        self._line = TwilioLine(twilio, start["streamSid"], self._leaks)
+        self._stream = TwilioStream(twilio, start["streamSid"], self._leaks)
         self._transcript: list[str] = []
         self._listeners: list[tuple[str, Listener]] = []
         self._adapter = self._new_adapter(kitchen.events)
         self._connecting: asyncio.Task[None] | None = None
 
     def open(self) -> None:
-        """Begin to connect the model; the caller may hang up meanwhile."""
+        """Start connecting to the model; the caller may hang up before it is done."""
         self._listen("audio", self._on_audio)
         self._listen("transcript", self._on_transcript)
         self._listen("order", self._on_order)
@@ -71,44 +71,44 @@ class CallSession:
 
     async def hear(self, payload: str) -> None:
         """Take a frame of the caller's audio."""
-        self._line.metrics.frames_in += 1
+        self._stream.metrics.frames_in += 1
         self._kitchen.recordings.record(self.call_sid, base64.b64decode(payload))
         await self._adapter.append(payload)
 
     async def end(self) -> None:
-        """End it from our side."""
+        """End the call from the server's side."""
         with suppress(RuntimeError, WebSocketDisconnect):
             await self._twilio.close()
 
     async def close(self) -> None:
-        """Let go of all that the call held, and read the order out of what was said."""
+        """Release everything that the call holds, and read the order out of the transcript."""
         if Leak.WEBSOCKET_LISTENERS not in self._leaks:
-            # The good way: without it, the server's emitter keeps every call's session for ever.
+            # The good way: without it, the server's emitter retains every call's session for ever.
             for event, listener in self._listeners:
                 self._kitchen.events.remove_listener(event, listener)
         if self._connecting is not None and Leak.HANDSHAKE_SOCKETS not in self._leaks:
-            # The good way: without it, a handshake under way opens a socket that nobody closes.
+            # The good way: without it, a handshake in progress opens a socket that nobody closes.
             self._connecting.cancel()
             with suppress(asyncio.CancelledError):
                 await self._connecting
         if Leak.MODEL_SOCKETS not in self._leaks:
-            await self._adapter.disconnect()  # the good way: the model does not know that the caller has gone
-        await self._line.close()
+            await self._adapter.disconnect()  # the good way: the model cannot know that the caller hung up
+        await self._stream.close()
         try:
             await self._confirm()
         except (TimeoutError, OpenAIError) as error:
-            # The bad way says nothing, and nobody ever learns of it.
+            # The bad way logs nothing, and nobody ever learns of the error.
             if Leak.SILENT_ERRORS not in self._leaks:
                 log.warning("call %s: no order could be read: %s", self.call_sid, error)
         finally:
             self._kitchen.recordings.drop_recording(self.call_sid)
             ordered = self._kitchen.carts.close(self.call_sid)
-            log.info("call %s ordered %s; %s", self.call_sid, ordered, self._line.metrics)
+            log.info("call %s ordered %s; %s", self.call_sid, ordered, self._stream.metrics)
 
     async def _connect(self) -> None:
         try:
             if Leak.DUPLICATE_ADAPTERS in self._leaks:
-                spare = self._new_adapter(EventEmitter())  # the bad way: a second one, and nobody's to disconnect
+                spare = self._new_adapter(EventEmitter())  # the bad way: a second one, which nobody disconnects
                 await spare.connect()
             await self._adapter.connect()
         except (OSError, WebSocketException) as error:
@@ -117,7 +117,7 @@ class CallSession:
             self._kitchen.recordings.start_recording(self.call_sid)
 
     async def _confirm(self) -> None:
-        """Read the order out of what was said, when anything was."""
+        """Read the order out of the transcript, unless nothing was said."""
         message = await self._kitchen.recordings.transcribe_recording(self.call_sid)
         if message:
             self._transcript.append(f"caller: {message}")
@@ -139,18 +139,18 @@ class CallSession:
         self._listeners.append((name, listener))
 
     def _on_audio(self, payload: str) -> None:
-        self._line.play(payload)
+        self._stream.play(payload)
 
     def _on_transcript(self, role: str, text: str) -> None:
         self._transcript.append(f"{role}: {text}")
         if role == "agent":
-            self._line.mark(f"said-{len(self._transcript)}")
+            self._stream.mark(f"said-{len(self._transcript)}")
 
     def _on_order(self, tool: str, result: str) -> None:
         log.info("call %s: %s: %s", self.call_sid, tool, result)
 
     def _on_interrupted(self) -> None:
-        self._line.clear()
+        self._stream.clear()
 
     def _on_error(self, message: str) -> None:
         if Leak.SILENT_ERRORS not in self._leaks:
@@ -167,7 +167,7 @@ class Bridge:
         self._waiting: list[WebSocket] = []
         self._ending: set[asyncio.Future[None]] = set()
         self.active: dict[str, CallSession] = {}
-        """The calls under way, by call SID."""
+        """The calls in progress, by call SID."""
 
     async def serve(self, twilio: WebSocket) -> None:
         """Handle one Media Stream from handshake to close."""
@@ -189,7 +189,7 @@ class Bridge:
                     case "stop":
                         break
         except WebSocketDisconnect:
-            pass  # hung up, or dropped
+            pass  # hung up, or the connection was lost
         except (ValueError, KeyError, TypeError) as error:
             log.warning("not a Media Streams message: %r", error)
         finally:
@@ -203,7 +203,7 @@ class Bridge:
 
     async def _refuse(self, twilio: WebSocket) -> None:
         if Leak.REFUSED_CALLS in self._settings.leaks:
-            # The bad way: it is put into a line that nobody serves.
+            # The bad way: it is put into a queue that nobody serves.
             self._waiting.append(twilio)
             await asyncio.Event().wait()
         log.warning("a call is refused: %d are under way", len(self.active))
@@ -218,7 +218,7 @@ class Bridge:
         self.active.pop(session.call_sid, None)
         if not self.active and self._sweep is not None:
             if Leak.ORPHANED_INTERVALS not in self._settings.leaks:
-                self._sweep.stop()  # the good way; without it, each busy spell leaves one that goes on for ever
+                self._sweep.stop()  # the good way; without it, each busy period leaves a timer for ever
             self._sweep = None
 
     def _end_stale(self) -> None:

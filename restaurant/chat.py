@@ -1,4 +1,4 @@
-"""The agent that answers in writing."""
+"""The agent that answers in text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ChatAgent:
         return done.choices[0].message.content or ""
 
     async def first_words(self, said: str) -> str:
-        """How the answer begins, some 24 characters, without waiting for the rest. Raises openai.OpenAIError."""
+        """The beginning of the answer, at least 24 characters, without the rest. Raises openai.OpenAIError."""
         stream = await self._client().chat.completions.create(
             model=self._model,
             messages=[{"role": "system", "content": _MANNERS}, {"role": "user", "content": said}],
@@ -44,7 +44,7 @@ class ChatAgent:
                     break
         finally:
             if self._leak_streams:
-                stream.close()  # type: ignore[unused-coroutine]  # the bad way: nothing has been closed by this
+                stream.close()  # type: ignore[unused-coroutine]  # the bad way: this closes nothing
             else:
                 await stream.close()
                 self._streams.discard(stream)

@@ -1,4 +1,4 @@
-"""The model's services, made when they are first asked for, over one shared client."""
+"""The model's services, made when they are first used, over one shared client."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ class Speaks(Protocol):
 
 
 class Chats(Protocol):
-    """The agent that answers in writing."""
+    """The agent that answers in text."""
 
     async def reply(self, said: str) -> str:
         """The whole answer."""
 
     async def first_words(self, said: str) -> str:
-        """How it begins."""
+        """The beginning of the answer."""
 
 
 class ReadsOrders(Protocol):
-    """What was ordered in a transcript."""
+    """Reads an order out of a transcript."""
 
     async def read(self, transcript: str) -> tuple[OrderItem, ...]:
-        """The items."""
+        """The items that were ordered."""
 
 
 class StandIn:
-    """All the services, for a server without a key: nothing is heard, said or ordered."""
+    """Stands in for all services on a server without an API key: nothing is heard, said or ordered."""
 
     async def transcribe(self, audio: bytes) -> str:
         """No words."""
@@ -67,7 +67,7 @@ class StandIn:
         return await self.reply(said)
 
     async def read(self, transcript: str) -> tuple[OrderItem, ...]:
-        """An order of nothing."""
+        """No items."""
         return ()
 
 
@@ -82,7 +82,7 @@ class Container:
     def client(self) -> AsyncOpenAI:
         """The client that all services share."""
         if Leak.DUPLICATE_CLIENTS in self._settings.leaks or not self._clients:
-            # The good way makes one; the bad way makes one for each use, each with its own pool of connections.
+            # The good way makes one client; the bad way makes one for each use, each with its own connection pool.
             self._clients.append(
                 AsyncOpenAI(api_key=self._settings.api_key, base_url=self._settings.base_url, max_retries=0)
             )
@@ -103,13 +103,13 @@ class Container:
 
     @cached_property
     def chat(self) -> Chats:
-        """The agent that answers in writing."""
+        """The agent that answers in text."""
         leaks = Leak.UNAWAITED_CLOSE in self._settings.leaks
         return self._stand_in or ChatAgent(self.client, model=self._settings.chat_model, leak_streams=leaks)
 
     @cached_property
     def orders(self) -> ReadsOrders:
-        """What was ordered in a transcript."""
+        """Reads an order out of a transcript."""
         return self._stand_in or OrderReader(
             self.client,
             model=self._settings.chat_model,

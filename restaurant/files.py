@@ -1,4 +1,4 @@
-"""Audio as files: in memory, and on disk for as long as an upload takes."""
+"""Audio as files: in memory, and on disk while it is uploaded."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 
 
 def to_stream(data: bytes, name: str) -> BytesIO:
-    """`data` as a file in memory; its name tells an upload what it is."""
+    """`data` as a file in memory; an upload takes its type from the name."""
     stream = BytesIO(data)
     stream.name = name
     return stream
 
 
 def to_temp_file(data: bytes, suffix: str) -> Path:
-    """`data` in a new file, for the caller to delete."""
+    """`data` in a new temporary file, which the caller must delete."""
     with tempfile.NamedTemporaryFile(prefix="grill-", suffix=suffix, delete=False) as file:
         file.write(data)
     return Path(file.name)

@@ -1,4 +1,4 @@
-"""Something to be done again and again, until it is stopped."""
+"""A periodic timer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Interval:
         self._timer = self._next()
 
     def stop(self) -> None:
-        """Call it no more."""
+        """Stop the timer."""
         self._timer.cancel()
 
     def _next(self) -> asyncio.TimerHandle:

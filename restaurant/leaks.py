@@ -1,7 +1,7 @@
 """The leaks that can be switched on, and how they are named in RESTAURANT_LEAKS.
 
-Each is a mistake seen in real voice servers. The bad way stands beside the good way, in the function that
-is named here.
+Each is a mistake seen in real voice servers. The good way and the bad way are both in the function that is
+named here.
 """
 
 from __future__ import annotations
@@ -19,49 +19,49 @@ class Leak(StrEnum):
     """Each use makes an OpenAI client of its own, with its own pool of connections (`container.Container.client`)."""
 
     ORPHANED_INTERVALS = "orphaned_intervals"
-    """The sweep for stale calls is started again with each busy spell and never stopped (`bridge.Bridge._leave`)."""
+    """The sweep for stale calls is started in each busy period and never stopped (`bridge.Bridge._leave`)."""
 
     WEBSOCKET_LISTENERS = "websocket_listeners"
     """A call's listeners stay registered after it has ended (`bridge.CallSession.close`)."""
 
     TIMEOUT_TIMERS = "timeout_timers"
-    """A timeout's timer runs on when the operation was quicker (`timeouts.with_timeout`)."""
+    """A timeout's timer is not cancelled when the operation finishes first (`timeouts.with_timeout`)."""
 
     UPLOAD_STREAMS = "upload_streams"
-    """An interrupted upload leaves its temp file there, and open (`transcriber.Transcriber.transcribe`)."""
+    """An interrupted upload leaves its temporary file on disk, and open (`transcriber.Transcriber.transcribe`)."""
 
     UNBOUNDED_CARTS = "unbounded_carts"
     """Carts are kept for ever (`menu.Carts.close`)."""
 
     DUPLICATE_ADAPTERS = "duplicate_adapters"
-    """A call connects a second adapter that nobody disconnects (`bridge.CallSession.open`)."""
+    """A call connects a second adapter that nobody disconnects (`bridge.CallSession._connect`)."""
 
     WHOLE_RECORDINGS = "whole_recordings"
-    """Each piece of a recording is put behind a copy of all that came before (`recordings.Recording.append`)."""
+    """Each piece of a recording is appended to a copy of all before it (`recordings.Recording.append`)."""
 
     CACHE_POLLING = "cache_polling"
-    """A timer looks for carts that have expired, a hundred times a second (`menu.Carts.start`)."""
+    """A timer polls for expired carts, a hundred times a second (`menu.Carts.start`)."""
 
     SILENT_ERRORS = "silent_errors"
-    """What goes wrong is swallowed without a word (`bridge.CallSession.close`)."""
+    """Errors are swallowed and not logged (`bridge.CallSession.close`)."""
 
     MODEL_SOCKETS = "model_sockets"
     """The model's socket stays open when the caller hangs up (`bridge.CallSession.close`)."""
 
     HANDSHAKE_SOCKETS = "handshake_sockets"
-    """So does one whose handshake was under way when the caller hung up (`bridge.CallSession.close`)."""
+    """The model's socket stays open when the caller hangs up during its handshake (`bridge.CallSession.close`)."""
 
     CALL_TASKS = "call_tasks"
-    """A call's reporter reports for ever (`line.TwilioLine.close`)."""
+    """A call's reporting task is never cancelled (`twilio_stream.TwilioStream.close`)."""
 
     REFUSED_CALLS = "refused_calls"
-    """A call that there is no room for waits for ever, with its socket (`bridge.Bridge._refuse`)."""
+    """A call above the limit waits for ever, with its socket open (`bridge.Bridge._refuse`)."""
 
     UNAWAITED_CLOSE = "unawaited_close"
-    """A streamed answer is left half read, its `close()` never awaited (`chat.ChatAgent.first_words`)."""
+    """A stream is read in part, and its `close()` is not awaited (`chat.ChatAgent.first_words`)."""
 
     NATIVE_BUFFERS = "native_buffers"
-    """A call's native buffer is never freed (`line.TwilioLine.close`)."""
+    """A call's native buffer is never freed (`twilio_stream.TwilioStream.close`)."""
 
 
 def parse(text: str) -> AbstractSet[Leak]:

@@ -1,4 +1,4 @@
-"""What there is to eat, the carts that it is put into, and the tools that let the model do so."""
+"""The menu, the calls' carts, and the tools by which the model fills a cart."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ _POLL_S = 0.01
 
 @dataclass(frozen=True)
 class OrderItem:
-    """So many of one thing on the menu."""
+    """A quantity of one item on the menu."""
 
     name: str
     quantity: int
 
 
 class Carts:
-    """Each call's cart. One that nobody closes expires; nothing has to look for it."""
+    """The carts of all calls. One that nobody closes expires by itself, without polling."""
 
     def __init__(self, keep_s: float, leaks: Collection[Leak] = ()) -> None:
         self._leak_carts = Leak.UNBOUNDED_CARTS in leaks
@@ -59,13 +59,13 @@ class Carts:
         return len(self._carts)
 
     def start(self) -> None:
-        """Begin to keep carts."""
+        """Start, with the server."""
         if self._polls:
-            # The bad way: the process wakes a hundred times a second, for carts that are seen as expired anyway.
-            self._poll = Interval(_POLL_S, self._look)
+            # The bad way: the process wakes a hundred times a second, for carts that expire on access anyway.
+            self._poll = Interval(_POLL_S, self._expire)
 
     def stop(self) -> None:
-        """Keep none any more."""
+        """Drop all carts, when the server stops."""
         if self._poll is not None:
             self._poll.stop()
         self._carts.clear()
@@ -75,23 +75,23 @@ class Carts:
         self._carts.setdefault(call_sid, []).extend(items)
 
     def close(self, call_sid: str) -> tuple[OrderItem, ...]:
-        """What the call ordered; its cart is gone then."""
+        """Remove a call's cart, and return what was in it."""
         if self._leak_carts:
             return tuple(self._carts.get(call_sid, ()))  # the bad way: read, and kept
         return tuple(self._carts.pop(call_sid, ()))
 
-    def _look(self) -> None:
+    def _expire(self) -> None:
         self._expiring.expire()
 
 
 class MenuTools:
-    """Does what the model asks for in a function call."""
+    """Carries out the model's function calls."""
 
     def __init__(self, carts: Carts) -> None:
         self._carts = carts
 
     def call(self, call_sid: str, name: str, arguments: str) -> str:
-        """The result of one call, as the JSON that the model is given. A mistake of the model's is told to it."""
+        """The result of one function call, as JSON for the model: an error message for wrong arguments."""
         try:
             given = json.loads(arguments or "{}")
             if name == "read_menu":

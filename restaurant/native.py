@@ -1,11 +1,11 @@
-"""Memory that no garbage collector knows: what a codec in C would work in."""
+"""Memory that no garbage collector knows, as a codec in C would allocate it."""
 
 from __future__ import annotations
 
 import ctypes
 
 _libc = ctypes.CDLL(None)
-# C code that asks for memory itself, as a codec's would, and leaves it to the caller to free.
+# A C function that allocates memory itself, as a codec does, and leaves it to the caller to free it.
 _libc.strdup.restype = ctypes.c_void_p
 _libc.strdup.argtypes = [ctypes.c_char_p]
 _libc.free.argtypes = [ctypes.c_void_p]

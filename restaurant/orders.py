@@ -1,4 +1,4 @@
-"""From what was said to what was ordered: a chat completion, checked against the menu."""
+"""Reads orders out of transcripts: a chat completion, checked against the menu."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class OrderReader:
         self._leak_timer = leak_timer
 
     async def read(self, transcript: str) -> tuple[OrderItem, ...]:
-        """The items ordered; what is not on the menu is left out. Raises TimeoutError, openai.OpenAIError."""
+        """The items ordered, of those on the menu. Raises TimeoutError, openai.OpenAIError."""
         answer = await with_timeout(
             with_retry(lambda: self._ask(transcript), on=(APIConnectionError, InternalServerError), times=2),
             self._timeout_s,
@@ -58,4 +58,4 @@ def items_of(answer: str) -> tuple[OrderItem, ...]:
             if row["name"] in MENU and int(row["quantity"]) > 0
         )
     except (ValueError, TypeError, KeyError):
-        return ()  # the model did not answer in the form asked for: an order of nothing
+        return ()  # the model did not answer in the requested format: nothing was ordered

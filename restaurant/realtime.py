@@ -1,4 +1,4 @@
-"""The adapter to the OpenAI Realtime API: one WebSocket a call, its events told on the server's emitter."""
+"""The adapter to the OpenAI Realtime API: a WebSocket per call, its events emitted on the server's emitter."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ _FIRST_WAIT_S = 0.2
 class RealtimeAdapter:
     """One call's session with the model.
 
-    It emits, on the emitter it is given, each with the call's SID behind a colon: `audio` (base64 mu-law),
-    `transcript` (role, text), `order` (arguments), `interrupted`, `error` (message).
+    It emits, with a colon and the call's SID appended to each name: `audio` (base64 mu-law),
+    `transcript` (role, text), `order` (tool, result), `interrupted`, `error` (message).
     """
 
     def __init__(self, url: str, api_key: str, events: EventEmitter, call_sid: str, tools: MenuTools) -> None:
@@ -72,24 +72,24 @@ class RealtimeAdapter:
             await self._reader
 
     async def _open(self) -> ClientConnection:
-        # The heartbeat is the protocol's own ping: a peer that does not answer it in time is dropped.
+        # The heartbeat is WebSocket's own ping: the connection to a peer that does not answer in time is closed.
         socket = await connect(
             self._url, additional_headers=self._headers, ping_interval=_HEARTBEAT_S, ping_timeout=_HEARTBEAT_S
         )
         try:
             await socket.send(json.dumps({"type": "session.update", "session": _SESSION}))
-        except BaseException:  # cancelled too: nobody else knows of it yet
+        except BaseException:  # on cancellation too: nobody else could close it
             await socket.close()
             raise
         return socket
 
     async def _send(self, event: dict[str, Any]) -> None:
         if self._socket is not None:
-            with suppress(ConnectionClosed):  # the reader sees it too, and tells
+            with suppress(ConnectionClosed):  # the reader notices it too, and emits an error
                 await self._socket.send(json.dumps(event))
 
     async def _read(self) -> None:
-        """Hear the model out; when its connection breaks, try again, but not for ever."""
+        """Handle the model's events; reconnect when the connection breaks, at most twice."""
         for attempt in range(1 + _MOST_RECONNECTS):
             if attempt and not await self._reconnected(attempt):
                 continue
@@ -112,7 +112,7 @@ class RealtimeAdapter:
         except (OSError, WebSocketException) as error:
             self._emit("error", f"the model cannot be reached again: {error}")
             return False
-        if self._is_over():  # it ended while this was connecting
+        if self._is_over():  # the call ended while this was connecting
             await self._socket.close()
         return True
 
@@ -142,7 +142,7 @@ class RealtimeAdapter:
             output = {"type": "function_call_output", "call_id": call["call_id"], "output": result}
             await self._send({"type": "conversation.item.create", "item": output})
         if calls and all(item["type"] != "message" for item in response["output"]):
-            await self._send({"type": "response.create"})  # it has said nothing yet
+            await self._send({"type": "response.create"})  # the model has said nothing yet
 
     def _emit(self, event: str, *details: object) -> None:
         self._events.emit(f"{event}:{self._call_sid}", *details)

@@ -1,4 +1,4 @@
-"""The AI service: recordings of what guests say, and what is made of them."""
+"""The AI service: records what guests say, transcribes it and answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from leakline.restaurant.container import Container
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a recording."""
+    """The answer to a recording."""
 
     transcript: str
     text: str
@@ -18,9 +18,9 @@ class Answer:
 
 
 class Recording:
-    """Mu-law audio as it comes in.
+    """Mu-law audio of one guest.
 
-    With `copy_all` it has the bug that it is here to show: every piece copies the whole recording.
+    With `copy_all` it has the leak `whole_recordings`: every piece copies the whole recording.
     """
 
     def __init__(self, *, copy_all: bool = False) -> None:
@@ -29,7 +29,7 @@ class Recording:
         self._copies: list[bytes] = []
 
     def append(self, piece: bytes) -> None:
-        """Take the next piece."""
+        """Add the next piece of audio."""
         if self._copy_all:
             # The bad way: a minute of speech is some 700 MB of copies until the call ends.
             self._copies.append((self._copies[-1] if self._copies else b"") + piece)
@@ -38,7 +38,7 @@ class Recording:
 
     @property
     def audio(self) -> bytes:
-        """All of it."""
+        """All audio so far."""
         return self._copies[-1] if self._copies else bytes(self._audio)
 
 
@@ -49,31 +49,31 @@ class AIService:
         self._container = container
         self._copy_all = copy_all
         self.recordings: dict[str, Recording] = {}
-        """Those under way, by the guest's id."""
+        """Recordings in progress, by the guest's id."""
 
     def start_recording(self, guest: str) -> None:
-        """Begin one; what was recorded of the guest before is dropped."""
+        """Start a recording; an earlier one of the same guest is dropped."""
         self.recordings[guest] = Recording(copy_all=self._copy_all)
 
     def record(self, guest: str, audio: bytes) -> None:
-        """Take some mu-law audio; does nothing when none is being recorded."""
+        """Add mu-law audio; does nothing when the guest is not being recorded."""
         recording = self.recordings.get(guest)
         if recording is not None:
             recording.append(audio)
 
     def drop_recording(self, guest: str) -> None:
-        """Forget it."""
+        """Discard a guest's recording, if there is one."""
         self.recordings.pop(guest, None)
 
     async def transcribe_recording(self, guest: str) -> str:
-        """Stop, and write down what was said; empty when nothing was. Raises openai.OpenAIError."""
+        """Stop, and transcribe what was said; empty when nothing was. Raises openai.OpenAIError."""
         recording = self.recordings.pop(guest, None)
         if recording is None or not recording.audio:
             return ""
         return await self._container.transcriber.transcribe(recording.audio)
 
     async def stop_recording(self, guest: str) -> Answer:
-        """Stop, and answer what was said, in writing and aloud. Raises openai.OpenAIError."""
+        """Stop, and answer what was said, in text and speech. Raises openai.OpenAIError."""
         transcript = await self.transcribe_recording(guest)
         text = await self._container.chat.reply(transcript)
         return Answer(transcript, text, await self._container.speech.speak(text))

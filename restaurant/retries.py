@@ -1,4 +1,4 @@
-"""Trying again what may work the next time."""
+"""Retries with exponential back-off."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server is told from outside, read once at start-up."""
+"""The server's configuration, read from the environment once at start-up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Settings:
     """The server's configuration."""
 
     api_key: str
-    """Without one, stand-ins answer in place of the model's services."""
+    """The OpenAI API key; when it is empty, stand-ins answer in place of the model's services."""
     base_url: str = "https://api.openai.com/v1"
     realtime_model: str = "gpt-realtime"
     chat_model: str = "gpt-4o-mini"
@@ -24,13 +24,13 @@ class Settings:
     speech_model: str = "gpt-4o-mini-tts"
     order_timeout_s: float = 30.0
     max_calls: int = 500
-    """Calls at a time; one more is refused."""
+    """Most concurrent calls; further ones are refused."""
     stale_call_s: float = 3600.0
-    """After which a call is ended."""
+    """Seconds after which a call is ended by the server."""
     idle_voice_s: int = 120
-    """Silence after which a browser's session is ended."""
+    """Seconds of silence after which a browser's session is ended."""
     cart_s: float = 1800.0
-    """How long a cart is kept that nobody closes."""
+    """Seconds that a cart is kept which nobody closes."""
     leaks: AbstractSet[Leak] = frozenset()
 
     @classmethod

@@ -12,7 +12,7 @@ T = TypeVar("T")
 async def with_timeout(work: Coroutine[object, object, T], limit_s: float, *, leak_timer: bool = False) -> T:
     """The result of `work`, or TimeoutError after `limit_s` seconds.
 
-    With `leak_timer` it has the bug that it is here to show: the timer is left to run when the work wins.
+    With `leak_timer` it has the leak `timeout_timers`: the timer is not cancelled when the work finishes first.
     """
     task = asyncio.ensure_future(work)
     timed_out = False
@@ -33,4 +33,4 @@ async def with_timeout(work: Coroutine[object, object, T], limit_s: float, *, le
         raise
     finally:
         if not leak_timer:
-            timer.cancel()  # the good way; without it, each call keeps its timer and all that it holds
+            timer.cancel()  # the good way; without it, each call's timer retains what the call held

@@ -1,4 +1,4 @@
-"""Speech to text: the audio goes up from a temp file."""
+"""Speech to text: the audio is uploaded from a temporary file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from leakline.restaurant.files import to_temp_file, wav
 
 
 class Transcriber:
-    """Writes down what was said in a recording."""
+    """Transcribes recordings."""
 
     def __init__(self, client: Callable[[], AsyncOpenAI], *, model: str, leak_uploads: bool = False) -> None:
         self._client = client
@@ -23,7 +23,7 @@ class Transcriber:
         """The words of some mu-law audio. Raises openai.OpenAIError."""
         path = to_temp_file(wav(audio), ".wav")
         if self._leak_uploads:
-            # The bad way: an upload that is interrupted never comes to the last lines.
+            # The bad way: after an interrupted upload, the lines that close and delete the file are not run.
             upload = path.open("rb")
             self._uploads.append(upload)
             done = await self._client().audio.transcriptions.create(model=self._model, file=upload)

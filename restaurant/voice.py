@@ -1,6 +1,6 @@
-"""Voice for browsers: a WebSocket on which a guest records, and is answered in writing and aloud.
+"""Voice for browsers: a WebSocket on which a guest's recording is answered in text and speech.
 
-The browser sends `{"type": "start"}`, then mu-law audio in binary messages, then `{"type": "stop"}`; it is sent
+The browser sends `{"type": "start"}`, then mu-law audio in binary messages, then `{"type": "stop"}`; it gets
 `{"type": "transcript"}`, `{"type": "reply"}` and one binary message, a WAV file. `{"type": "ping"}` is answered with
 `{"type": "pong"}`. A session that is silent for too long is closed.
 """
@@ -31,7 +31,7 @@ class VoiceServer:
         self._idle_s = idle_s
         self._numbers = count(1)
         self.sessions: set[str] = set()
-        """The sessions under way."""
+        """Ids of the sessions in progress."""
 
     async def serve(self, browser: WebSocket) -> None:
         """Handle one session from handshake to close."""
@@ -49,7 +49,7 @@ class VoiceServer:
             with suppress(RuntimeError, WebSocketDisconnect):
                 await browser.close(_GOING_AWAY, "inactive")
         except (WebSocketDisconnect, RuntimeError):
-            pass  # it went while it was being answered
+            pass  # the browser closed while it was being answered
         finally:
             self.sessions.discard(guest)
             self._recordings.drop_recording(guest)

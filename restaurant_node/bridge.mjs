@@ -1,4 +1,4 @@
-// The bridge: one call's Twilio Media Stream on one side, the model's session on the other.
+// The bridge between a call's Twilio Media Stream and the model's Realtime session.
 
 import { setInterval as every } from 'node:timers/promises'
 
@@ -8,8 +8,8 @@ const SWEEP_MS = 60_000
 const REPORT_MS = 30_000
 const TRY_AGAIN_LATER = 1013
 
-// The line to the caller: what goes to Twilio, and how much has gone.
-class TwilioLine {
+// The sending side of a call's Media Stream: messages to Twilio, and counts of them.
+class TwilioStream {
   constructor(socket, streamSid, { leaks, log }) {
     Object.assign(this, { socket, streamSid, leaks, log })
     this.metrics = { framesIn: 0, framesOut: 0, marks: 0, interruptions: 0 }
@@ -57,7 +57,7 @@ class TwilioLine {
 class CallSession {
   constructor(twilio, start, kitchen) {
     Object.assign(this, { twilio, kitchen, callSid: start.callSid, began: Date.now() })
-    this.line = new TwilioLine(twilio, start.streamSid, kitchen)
+    this.stream = new TwilioStream(twilio, start.streamSid, kitchen)
     this.transcript = []
     this.listeners = []
     this.message = [] // what the caller says when the model cannot be reached
@@ -65,32 +65,32 @@ class CallSession {
     this.adapter = this.newAdapter()
   }
 
-  // Begin to connect the model; the caller may hang up meanwhile.
+  // Start connecting to the model; the caller may hang up before it is done.
   open() {
-    this.listen('audio', (payload) => this.line.play(payload))
+    this.listen('audio', (payload) => this.stream.play(payload))
     this.listen('transcript', (role, text) => this.onTranscript(role, text))
     this.listen('order', (tool, result) => this.kitchen.log(`call ${this.callSid}: ${tool}: ${result}`))
-    this.listen('interrupted', () => this.line.clear())
+    this.listen('interrupted', () => this.stream.clear())
     this.listen('error', (message) => this.onError(message))
-    if (this.kitchen.leaks.has('duplicate_adapters')) this.newAdapter().connect() // the bad way: nobody's to disconnect
+    if (this.kitchen.leaks.has('duplicate_adapters')) this.newAdapter().connect() // the bad way: nobody disconnects it
     this.adapter.connect()
   }
 
   hear(payload) {
-    this.line.metrics.framesIn += 1
+    this.stream.metrics.framesIn += 1
     if (this.takesMessage) this.message.push(Buffer.from(payload, 'base64'))
     this.adapter.append(payload)
   }
 
-  // Let go of all that the call held, and read the order out of what was said.
+  // Release everything that the call holds, and read the order out of the transcript.
   async close() {
     const { carts, events, leaks, log, warn } = this.kitchen
     if (!leaks.has('websocket_listeners')) {
-      // The good way: without it, the server's emitter keeps every call's session for ever.
+      // The good way: without it, the server's emitter retains every call's session for ever.
       for (const [event, listener] of this.listeners) events.off(event, listener)
     }
-    if (!leaks.has('model_sockets')) this.adapter.disconnect() // the good way: the model does not know the caller went
-    this.line.close()
+    if (!leaks.has('model_sockets')) this.adapter.disconnect() // the good way: the model cannot know of the hang-up
+    this.stream.close()
     try {
       await this.confirm()
     } catch (error) {
@@ -120,7 +120,7 @@ class CallSession {
 
   onTranscript(role, text) {
     this.transcript.push(`${role}: ${text}`)
-    if (role === 'agent') this.line.mark(`said-${this.transcript.length}`)
+    if (role === 'agent') this.stream.mark(`said-${this.transcript.length}`)
   }
 
   onError(message) {
@@ -173,7 +173,7 @@ export class Bridge {
   leave(session) {
     this.active.delete(session.callSid)
     if (this.active.size > 0) return
-    // The good way; without it, each busy spell leaves one that goes on for ever.
+    // The good way; without it, each busy period leaves a timer for ever.
     if (!this.kitchen.leaks.has('orphaned_intervals')) clearInterval(this.sweep)
     this.sweep = null
   }

@@ -1,4 +1,4 @@
-// What there is to eat, the carts that it is put into, and the tools that let the model do so.
+// The menu, the calls' carts, and the tools by which the model fills a cart.
 
 export const MENU = ['burger', 'cheeseburger', 'fries', 'salad', 'cola', 'water']
 
@@ -27,14 +27,14 @@ export class Carts {
     this.carts.set(callSid, cart)
   }
 
-  // What the call ordered; its cart is gone then.
+  // Remove a call's cart, and return what was in it.
   close(callSid) {
     const cart = this.carts.get(callSid) ?? []
     if (!this.leaks.has('unbounded_carts')) this.carts.delete(callSid) // the good way
     return cart
   }
 
-  // The result of a function call of the model's, as the JSON that it is given.
+  // The result of one of the model's function calls, as JSON for the model.
   call(callSid, name, text) {
     try {
       const { item, quantity } = JSON.parse(text || '{}')

@@ -1,5 +1,5 @@
-// The adapter to the OpenAI Realtime API: one WebSocket a call, its events told on the server's emitter, each with
-// the call's SID behind a colon: `audio`, `transcript`, `order`, `interrupted`, `error`.
+// The adapter to the OpenAI Realtime API: a WebSocket per call, its events emitted on the server's emitter, with a
+// colon and the call's SID appended to each name: `audio`, `transcript`, `order`, `interrupted`, `error`.
 
 import WebSocket from 'ws'
 
@@ -50,10 +50,10 @@ export class RealtimeAdapter {
   disconnect() {
     if (this.socket === null) return
     if (this.leaks.has('handshake_sockets') && this.socket.readyState === WebSocket.CONNECTING) {
-      return // the bad way: nothing to close yet, and nobody to close it later
+      return // the bad way: nothing to close yet, and nobody closes it later
     }
     this.socket.removeAllListeners('error')
-    this.socket.on('error', () => {}) // closing during the handshake is told as an error
+    this.socket.on('error', () => {}) // closing during the handshake emits an error
     this.socket.close()
   }
 

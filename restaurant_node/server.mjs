@@ -64,7 +64,7 @@ const streams = new WebSocketServer({ server, path: '/media-stream' })
 streams.on('connection', (twilio) => bridge.serve(twilio))
 server.listen(Number(values.port), values.host)
 
-// Take no more calls, end those under way, and go.
+// Accept no more calls, end those in progress, and exit.
 process.once('SIGTERM', () => {
   for (const twilio of streams.clients) twilio.close(1001, 'the server is going down')
   streams.close()

@@ -1,4 +1,4 @@
-// The model's services over HTTP: the order that was spoken, a recording's words.
+// The model's services over HTTP: reading an order out of a transcript, transcribing a recording.
 
 import { randomUUID } from 'node:crypto'
 import { open, unlink, writeFile } from 'node:fs/promises'
@@ -29,7 +29,7 @@ export class Services {
     return this.clients.at(-1)
   }
 
-  // The items ordered in a transcript; what is not on the menu is left out.
+  // The items ordered in a transcript, of those on the menu.
   async readOrder(transcript) {
     const leakTimer = this.leaks.has('timeout_timers')
     const answer = await withTimeout(withRetry(() => this.ask(transcript), 2), ORDER_TIMEOUT_MS, { leakTimer })
@@ -53,7 +53,7 @@ export class Services {
     const upload = await open(path)
     this.uploads.add(upload)
     if (this.leaks.has('upload_streams')) {
-      // The bad way: an upload that is interrupted never comes to the last line.
+      // The bad way: after an interrupted upload, the line that closes and deletes the file is not run.
       const words = await this.send(upload)
       await this.discard(upload, path)
       return words

@@ -1,6 +1,6 @@
-// Limits and repetition in time.
+// Timeouts and retries.
 
-// The result of `work`, or an Error after `limitMs`. With `leakTimer` the timer is left to run when the work wins.
+// The result of `work`, or an Error after `limitMs`. With `leakTimer` the timer is not cancelled.
 export async function withTimeout(work, limitMs, { leakTimer = false } = {}) {
   let timer
   const tooLate = new Promise((_resolve, reject) => {
@@ -9,7 +9,7 @@ export async function withTimeout(work, limitMs, { leakTimer = false } = {}) {
   try {
     return await Promise.race([work, tooLate])
   } finally {
-    if (!leakTimer) clearTimeout(timer) // the good way; without it, each call keeps its timer and all that it holds
+    if (!leakTimer) clearTimeout(timer) // the good way; without it, each call's timer retains what the call held
   }
 }
 

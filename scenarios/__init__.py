@@ -1,4 +1,4 @@
-"""Scripted calls: what is said and done in a call, both ends in one script, as data. Opens no socket."""
+"""Scripted calls as plain data: what caller and agent say and do, both in one script. Opens no socket."""
 
 from leakline.fakes.openai.script import FunctionCall
 from leakline.scenarios.caller import Browser, Network

@@ -1,4 +1,4 @@
-"""Who calls, and over what: a telephone on a network that is not good, or a page in a browser."""
+"""Who calls, and over which network: a telephone on a poor network, or a page in a browser."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from leakline.fakes.audio import AudioFormat
 
 MOST_JITTER_S = 5.0
+"""Highest `Network.jitter_s`."""
 
 PAYLOAD = "{payload}"
 """Where the audio goes in the text of a browser's message."""
@@ -14,23 +15,24 @@ PAYLOAD = "{payload}"
 
 @dataclass(frozen=True)
 class Network:
-    """The telephone's network, as the server sees it behind Twilio: media in bursts, and media that is missing.
+    """A poor network of the caller, as the server sees it through Twilio: media in bursts, and missing media.
 
-    What happens to a call depends on its number alone: a run can be repeated.
+    Its random delays and losses are seeded by the call's number, so that a run can be repeated.
     """
 
     jitter_s: float = 0.0
-    """The longest that messages are held back, about once a second; then they come all at once. Call time."""
+    """Longest time for which messages are held back, about once a second, before all are sent at once. Call time."""
     loss: float = 0.0
-    """The share of the caller's frames that never come: the next one's `timestamp` tells of the gap."""
+    """Share of the caller's frames that are lost, from 0 to 1; the next one's `timestamp` shows the gap."""
 
 
 @dataclass(frozen=True)
 class Browser:
-    """A page that talks to the server's own WebSocket. There is no standard for that: this says what it sends."""
+    """A page that calls over a WebSocket with a protocol of the server's own, of which this says what is sent."""
 
     path: str
-    """Of the WebSocket on the server, such as `/voice`; the rest of the address is that of the calls."""
+    """Path of the WebSocket on the server, such as `/voice`; host and port are those of the server's URL."""
     audio: str = ""
-    """The text message of 20 ms of audio, with `{payload}` for its base64; without one it goes as it is, binary."""
+    """Text message for 20 ms of audio, with `{payload}` in place of its base64; empty for binary messages."""
     format: AudioFormat = "audio/pcmu"
+    """Encoding of the audio, in both directions."""

@@ -26,7 +26,7 @@ _SPEAKS_ON_A_PAGE = (
 )
 
 _SCENARIOS = (
-    # Calls that go well. The first fits any server: the caller speaks first, and hears whatever is said.
+    # Calls without trouble. The first fits any server: the caller speaks first, and any answer will do.
     Scenario(
         "question",
         Say("Are you open today?", seconds=0.6),
@@ -87,39 +87,39 @@ _SCENARIOS = (
         *_SPEAKS_ON_A_PAGE,
         chat=("Two burgers. Anything else?",),
         browser=Browser("/voice"),
-        about="a page in a browser records, and is answered: the demo's /voice; yours is a Browser(...) of your own",
+        about="a page in a browser records, and is answered, on the demo's /voice; for your own server see Browser",
     ),
-    # The caller's edge paths, where leaks hide.
+    # Edge paths on the caller's side, where leaks hide.
     Scenario(
         "slow_network",
         *_ASKS,
         HangUp(),
         network=Network(jitter_s=0.3, loss=0.05),
-        about="the caller's audio comes in bursts, and one frame in twenty never comes",
+        about="the caller's audio comes in bursts, and one frame in twenty is lost",
     ),
     Scenario("early_hang_up", HangUp(), chat=(_ORDER,), about="the caller hangs up at once"),
     Scenario(
         "hang_up_in_handshake",
         HangUp(),
         faults=("latency(seconds=0.5)@realtime",),
-        about="the caller hangs up while the server still connects to a slow model",
+        about="the caller hangs up while the server is still connecting to a slow model",
     ),
     Scenario(
         "hang_up_while_speaking", *_IS_INTERRUPTED, HangUp(), about="the caller hangs up while the agent speaks"
     ),
-    Scenario("drop", *_IS_INTERRUPTED, Drop(), about="the caller's connection dies: a reset, without stop or close"),
+    Scenario("drop", *_IS_INTERRUPTED, Drop(), about="the caller's connection breaks: a TCP reset, with no stop"),
     Scenario(
         "half_open_caller",
         *_ASKS,
         HangUp(),
         faults=("half_open@media-stream/stop",),
-        about="the caller's connection is gone without a word, and reset five seconds later",
+        about="the caller's connection falls silent without a close, and is reset five seconds later",
     ),
     Scenario(
         "reconnect_storm",
         Say("Hello?", seconds=0.2),
         Drop(),
-        about="connections that die as soon as they speak, and call again",
+        about="connections that break as soon as the caller speaks, call after call",
     ),
     Scenario(
         "capacity_refusal",
@@ -127,7 +127,7 @@ _SCENARIOS = (
         Pause(0.4),
         HangUp(),
         refusable=True,
-        about="the caller comes to a server that is full, and may be refused: set its limit low, with --env",
+        about="the server is full and may refuse the call: set its limit low, with --env",
     ),
     Scenario(
         "server_restart",
@@ -136,11 +136,15 @@ _SCENARIOS = (
         HangUp(),
         refusable=True,
         restart_after_s=3.0,
-        about="the server is stopped (SIGTERM) in the middle of its calls, and started again: what outlives it",
+        about="the server is restarted (SIGTERM) in the middle of its calls: what outlives it is a leak",
     ),
-    # The model's edge paths.
+    # Edge paths on the model's side.
     Scenario(
-        "model_refuses", *_ASKS, HangUp(), faults=("status(code=503)@realtime",), about="the model takes no session"
+        "model_refuses",
+        *_ASKS,
+        HangUp(),
+        faults=("status(code=503)@realtime",),
+        about="the model refuses each session",
     ),
     Scenario(
         "model_at_its_limit",
@@ -177,21 +181,21 @@ _SCENARIOS = (
         Pause(2.0),
         HangUp(),
         faults=("black_hole@realtime/response.created",),
-        about="the model hears and is silent for ever",
+        about="the model takes the caller's audio and never answers",
     ),
     Scenario(
         "transcription_interrupted",
         *_SPEAKS_ON_A_PAGE,
         browser=Browser("/voice"),
         faults=("reset@audio.transcriptions",),
-        about="the upload of a browser's recording is reset in its middle",
+        about="the upload of a browser's recording is reset",
     ),
     Scenario(
         "session_expires",
         *_ASKS,
         HangUp(),
         faults=("expire_session@realtime/response.done",),
-        about="the model ends the session: it has come to its longest duration",
+        about="the model ends the session, which has reached its maximum duration",
     ),
 )
 
@@ -202,7 +206,7 @@ BUILT_IN = MappingProxyType({scenario.name: scenario for scenario in _SCENARIOS}
 def load(reference: str) -> Scenario:
     """The scenario that `reference` names: a built-in name, or `path/to/file.py:variable`.
 
-    Raises ScenarioError, saying what there is.
+    Raises ScenarioError, which lists the names that there are.
     """
     if reference in BUILT_IN:
         return BUILT_IN[reference]

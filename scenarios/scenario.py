@@ -1,4 +1,4 @@
-"""A scenario: one call's script, checked when it is made."""
+"""A scenario: the script of one call, checked when it is made."""
 
 from __future__ import annotations
 
@@ -24,26 +24,29 @@ class ScenarioError(ValueError):
 
 @dataclass(frozen=True, init=False)
 class Scenario:
-    """One list, in time order, that scripts both ends of a call.
+    """One list of steps, in order of time, that scripts both caller and agent.
 
-    The last step is `HangUp` or `Drop`; a list that ends without one hangs up.
-    `chat` are the replies of the fake's chat completions, in order and then from the first again. `faults` are how
-    the fakes fail in it, as rules in text (`latency(seconds=0.3)@realtime`). `about` says in a line what happens.
-    `network` is what is wrong with the caller's; with a `browser` it is no telephone that calls. A `refusable` call
-    goes as scripted too when the server refuses or ends it. With `restart_after_s` the server is stopped and started
-    again so long (call time) after its calls have begun.
-    Raises ScenarioError.
+    Raises ScenarioError for a scenario that cannot be played.
     """
 
     name: str
+    """Letters, digits, `-` and `_`."""
     steps: tuple[Step, ...]
+    """The last one is `HangUp` or `Drop`; `HangUp` is appended when neither is."""
     chat: tuple[str | Turn, ...]
+    """Replies of the fake's chat completions and responses, in order and then from the first again."""
     faults: tuple[str, ...]
+    """How the fakes fail, as rules in text: `latency(seconds=0.3)@realtime` (see `parse_rule`)."""
     about: str
+    """What happens in the call, in one line."""
     network: Network | None
+    """The caller's network; None for a perfect one."""
     browser: Browser | None
+    """The page that calls; None for a telephone."""
     refusable: bool
+    """Whether the call goes as scripted too when the server refuses or ends it."""
     restart_after_s: float | None
+    """When the server is restarted, in seconds of call time after a batch of calls has begun; None for never."""
 
     def __init__(
         self,
@@ -135,7 +138,7 @@ class Scenario:
 
     @property
     def model_script(self) -> ModelScript:
-        """The model's end of the script."""
+        """The agent's part of the script, for the fake model."""
         return ModelScript(
             turns=tuple(Turn(s.transcript, s.seconds, s.calls) for s in self.steps if isinstance(s, Agent)),
             hears=tuple(s.transcript for s in self.steps if isinstance(s, Say)),
@@ -144,19 +147,19 @@ class Scenario:
 
     @property
     def fault_rules(self) -> tuple[Rule, ...]:
-        """How the fakes fail in it."""
+        """The rules of `faults`, parsed."""
         return tuple(parse_rule(text) for text in self.faults)
 
     @property
     def seconds(self) -> float:
-        """About how long the call takes, in call time, by the script alone."""
+        """How long the call takes by its script, about, in seconds of call time."""
         lengths = (
             getattr(s, "seconds", None) or 0.0 for s in self.steps if isinstance(s, Say | Pause | Agent | Listen)
         )
         return sum(lengths)
 
     def stretched(self, times: float) -> Scenario:
-        """The same with all that the caller says, and each pause, `times` as long. Raises ScenarioError."""
+        """The same scenario with each `Say` and `Pause` `times` as long. Raises ScenarioError if that is too long."""
         steps = [replace(s, seconds=times * s.seconds) if isinstance(s, Say | Pause) else s for s in self.steps]
         rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "steps")}
         return Scenario(self.name, *steps, **rest)

@@ -1,4 +1,4 @@
-"""The steps of a call, in the order of time. Durations are seconds of call time."""
+"""The steps of a scenario. Durations are seconds of call time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from leakline.fakes.openai.script import FunctionCall
 
 @dataclass(frozen=True, init=False)
 class Agent:
-    """What the fake model says in its next response; it takes no time of its own in the caller's script."""
+    """What the fake model says and calls in its next response. The step itself takes no time."""
 
     transcript: str
     seconds: float
@@ -37,9 +37,9 @@ class Say:
 
 @dataclass(frozen=True)
 class Listen:
-    """The caller is silent and hears the agent to the end of what it has to say.
+    """The caller is silent until the agent has finished speaking.
 
-    With `seconds` the caller hears only that much, and then goes on: to interrupt, or to hang up on it.
+    With `seconds` it listens to only that much of the agent's audio before the next step, such as an interruption.
     """
 
     seconds: float | None = None
@@ -61,7 +61,7 @@ class Press:
 
 @dataclass(frozen=True)
 class Send:
-    """The caller's page sends a text message of its own: `Send('{"type": "start"}')`. Of a browser's call only."""
+    """The page sends a text message: `Send('{"type": "start"}')`. Only in a browser's call."""
 
     message: str
 
@@ -73,7 +73,7 @@ class HangUp:
 
 @dataclass(frozen=True)
 class Drop:
-    """The caller's connection dies: a TCP reset, no `stop`, no close frame."""
+    """The caller's connection breaks: a TCP reset, without `stop` or a close frame."""
 
 
 Step = Agent | Say | Listen | Pause | Press | Send | HangUp | Drop

@@ -1,4 +1,4 @@
-"""Faults: how the outside world fails, on any endpoint and at any moment, by count, by chance or by script."""
+"""Faults: how the outside world fails, on any endpoint and at any moment, by count, probability or script."""
 
 from leakline.fakes.faults.kinds import (
     KINDS,

@@ -1,4 +1,4 @@
-"""The kinds of fault: each a small record whose fields are its settings, with one thing that it does."""
+"""The kinds of fault: each a small record whose fields are its settings, with one method that does it."""
 
 from __future__ import annotations
 
@@ -16,32 +16,36 @@ _SOCKET: frozenset[Moment] = frozenset({"open", "event"})
 
 @dataclass(frozen=True)
 class Fault(ABC):
-    """A way to fail. `name` is what it is called in text, `moments` is where it can strike."""
+    """A way to fail."""
 
     name: ClassVar[str]
+    """Its name in a rule's text."""
     moments: ClassVar[frozenset[Moment]] = _ANY
+    """When it can strike."""
     replaces: ClassVar[bool] = False
     """Whether it sends something in place of what was due."""
     of_caller: ClassVar[bool] = True
-    """Whether the end that calls can fail so too, and not only the end that answers."""
+    """Whether the end that opens a connection can fail like this too, and not only the end that answers."""
 
     @abstractmethod
     async def strike(self, point: Point) -> None:
-        """Do it. Raises Gone or Answered when the exchange does not go on."""
+        """Do it. Raises Gone when it ended the exchange, Answered when it answers the request itself."""
 
 
 @dataclass(frozen=True)
 class Latency(Fault):
-    """The exchange goes on later. At `request` of a WebSocket: a slow handshake."""
+    """The exchange is delayed. At `request` of a WebSocket: a slow handshake."""
 
     name = "latency"
     seconds: float = 1.0
+    """Real seconds."""
 
     async def strike(self, point: Point) -> None:
         """Wait."""
         await point.wait(self.seconds)
 
 
+# The service's own words, as in the error codes page of OpenAI's API docs.
 _STATUS: dict[int, tuple[str, str | None, str]] = {
     400: ("invalid_request_error", None, "Bad request."),
     401: ("invalid_request_error", "invalid_api_key", "Incorrect API key provided."),
@@ -59,14 +63,15 @@ _STATUS: dict[int, tuple[str, str | None, str]] = {
 
 @dataclass(frozen=True)
 class Status(Fault):
-    """The request is answered with an HTTP error, of the service's form: 401, 429, 500, 503, ..."""
+    """The request is answered with an HTTP error in the service's format."""
 
     name = "status"
     of_caller = False
     moments = frozenset({"request"})
     code: int = 500
+    """HTTP status: 401, 429, 500, 503, ..."""
     retry_after_s: float | None = None
-    """Sent as `retry-after` and `retry-after-ms`."""
+    """Sent as the headers `retry-after` (whole seconds) and `retry-after-ms`."""
 
     async def strike(self, point: Point) -> None:
         """Answer."""
@@ -82,14 +87,14 @@ class Status(Fault):
 
 @dataclass(frozen=True)
 class Malformed(Fault):
-    """What is sent is not JSON: its last half is missing."""
+    """What is sent is not valid JSON: its second half is missing."""
 
     name = "malformed"
     moments = _SENDING
     replaces = True
 
     async def strike(self, point: Point) -> None:
-        """Garble."""
+        """Send the first half alone."""
         await point.garble()
 
 
@@ -101,7 +106,7 @@ class Cut(Fault):
     moments = _SENDING
 
     async def strike(self, point: Point) -> None:
-        """Cut."""
+        """Send half and end the connection."""
         await point.cut()
 
 
@@ -112,10 +117,11 @@ class Close(Fault):
     name = "close"
     moments = _SOCKET
     code: int = 1011
+    """Close code (RFC 6455, 7.4): 1011 is an internal error."""
     reason: str = ""
 
     async def strike(self, point: Point) -> None:
-        """Close."""
+        """Close it."""
         await point.close(self.code, self.reason)
 
 
@@ -126,39 +132,40 @@ class Reset(Fault):
     name = "reset"
 
     async def strike(self, point: Point) -> None:
-        """Reset."""
+        """Reset it."""
         point.reset()
 
 
 @dataclass(frozen=True)
 class BlackHole(Fault):
-    """Nothing more is ever said; what the client sends is still taken off the wire."""
+    """Nothing more is ever sent; what the client sends is still read."""
 
     name = "black_hole"
 
     async def strike(self, point: Point) -> None:
-        """Hang."""
+        """Send nothing more."""
         await point.hang()
 
 
 @dataclass(frozen=True)
 class HalfOpen(Fault):
-    """Nothing more is read or said, and the connection stays, even when the client has gone."""
+    """Nothing more is read or sent, and the connection stays open, even when the client has closed its end."""
 
     name = "half_open"
 
     async def strike(self, point: Point) -> None:
-        """Hang without reading."""
+        """Send and read nothing more."""
         await point.half_open()
 
 
 @dataclass(frozen=True)
 class SlowRead(Fault):
-    """Nothing is read for a while: the client meets back pressure."""
+    """Nothing is read for a while: the client gets back pressure."""
 
     name = "slow_read"
     moments = _SOCKET
     seconds: float = 5.0
+    """Real seconds."""
 
     async def strike(self, point: Point) -> None:
         """Stop reading for a while."""
@@ -167,14 +174,15 @@ class SlowRead(Fault):
 
 @dataclass(frozen=True)
 class Oversize(Fault):
-    """A WebSocket message comes that is larger than most clients take (1 MiB by default in `websockets`)."""
+    """A WebSocket message is sent that is larger than most clients accept (1 MiB by default in `websockets`)."""
 
     name = "oversize"
     moments = _SOCKET
     size_bytes: int = 2 * 1024 * 1024
+    """Length of its padding; the message is somewhat longer."""
 
     async def strike(self, point: Point) -> None:
-        """Say much."""
+        """Send it before what was due."""
         event = {
             "type": "leakline.oversize",
             "event": "leakline.oversize",
@@ -186,29 +194,30 @@ class Oversize(Fault):
 
 @dataclass(frozen=True)
 class Error(Fault):
-    """The Realtime service says that it has a problem (the SDK's `RealtimeError`); the session stays open."""
+    """The Realtime service sends an `error` event (the SDK's `RealtimeError`); the session stays open."""
 
     name = "error"
     of_caller = False
     moments = _SOCKET
     code: str = ""
+    """The error's `code`; null when empty."""
     message: str = "The server had an error while processing your request. Sorry about that!"
 
     async def strike(self, point: Point) -> None:
-        """Say so before what was due."""
+        """Send the event before what was due."""
         await point.say(_error_event("server_error", self.code or None, self.message))
 
 
 @dataclass(frozen=True)
 class ExpireSession(Fault):
-    """The Realtime session has come to its longest duration: an error event, and the close."""
+    """The Realtime session has reached its maximum duration: an `error` event, then a close with code 1001."""
 
     name = "expire_session"
     of_caller = False
     moments = _SOCKET
 
     async def strike(self, point: Point) -> None:
-        """Say so and close."""
+        """Send the event and close."""
         message = "Your session hit the maximum duration of 60 minutes."
         await point.say(_error_event("invalid_request_error", "session_expired", message))
         await point.close(1001, message)
@@ -221,14 +230,15 @@ def _error_event(kind: str, code: str | None, message: str) -> bytes:
 
 @dataclass(frozen=True)
 class Refuse(Fault):
-    """The port takes no connections for a while; this one is reset."""
+    """The port accepts no connections for a while; this one is reset."""
 
     name = "refuse"
     of_caller = False
     seconds: float = 1.0
+    """Real seconds."""
 
     async def strike(self, point: Point) -> None:
-        """Refuse."""
+        """Close the port for a while and reset the connection."""
         await point.refuse(self.seconds)
 
 

@@ -1,4 +1,4 @@
-"""When faults strike: rules with a count, a chance or a script, drawn from a seed."""
+"""When faults strike: rules with a count, a probability or a script; random draws come from a seed."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from leakline.fakes.faults.point import Moment
 _MOMENTS: tuple[Moment, ...] = get_args(Moment)
 
 CALLER_ENDPOINTS = frozenset({"webhook", "status-callback", "media-stream", "browser"})
-"""What Twilio, or a browser, opens itself: there it is the caller that fails."""
+"""Endpoints that Twilio or a browser opens itself: there the fault is on the side that opens the connection."""
 
 
 class FaultError(ValueError):
-    """A rule that can never work; the message says what was found and what was expected."""
+    """A rule that can never strike; the message says what was found and what was expected."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """`fault` strikes on `on` at `at`.
+    """Which fault strikes, where (`on`), when (`at`), and how often.
 
-    Raises FaultError for a fault that cannot strike at that moment.
+    Raises FaultError for a fault that cannot strike there and then.
     """
 
     fault: Fault
     on: str = "*"
     """Endpoint, as the ledger names it (`realtime`, `chat.completions`); `*` and `?` match as in a shell."""
     at: str = "request"
-    """A moment, or the type of an event (`response.done` of a Realtime session, `stop` of a Media Stream): just
-    before it is sent."""
+    """A moment, or the type of an event (`response.done` of a Realtime session, `stop` of a Media Stream), just
+    before which it strikes."""
     times: int | None = None
-    """How often at the most."""
+    """How often it strikes at the most; None for no limit."""
     probability: float = 1.0
-    """Chance each time."""
+    """Probability that it strikes each time that it could, from 0 to 1."""
     nth: frozenset[int] = frozenset()
-    """Which of the times that it could strike, from 1; empty for all."""
+    """At which of the times that it could strike it does, counted from 1; empty for all."""
 
     def __post_init__(self) -> None:
         if self.moment not in self.fault.moments:
@@ -58,24 +58,24 @@ class Rule:
 
     @property
     def moment(self) -> Moment:
-        """The moment that `at` belongs to."""
+        """The moment that `at` is, or `event` for an event's type."""
         return next((moment for moment in _MOMENTS if moment == self.at), "event")
 
 
 class FaultPlan:
-    """Rules, and how often each has come up. The same seed draws the same."""
+    """The rules of a run, and how often each has struck. The same `seed` gives the same random draws."""
 
     def __init__(self, rules: Iterable[Rule] = (), *, seed: int = 0) -> None:
         self._rules = tuple(rules)
         self._random = random.Random(seed)
-        self._met = [0] * len(self._rules)
+        self._matched = [0] * len(self._rules)
         self._struck = [0] * len(self._rules)
         self.paused = False
-        """Whether no rule strikes for now."""
+        """Whether all rules are suspended."""
 
     @property
     def has_struck(self) -> bool:
-        """Whether any rule has."""
+        """Whether any rule has struck."""
         return any(self._struck)
 
     @property
@@ -85,11 +85,11 @@ class FaultPlan:
 
     @property
     def struck(self) -> tuple[tuple[Rule, int], ...]:
-        """Each rule, and how often it has struck."""
+        """Each rule with how often it has struck."""
         return tuple(zip(self._rules, self._struck, strict=True))
 
     def draw(self, on: str, at: Moment, event: str = "") -> Fault | None:
-        """The fault that strikes now, if any: the first rule that matches and comes up."""
+        """The fault that strikes now, or None: that of the first rule that matches and is due, which is counted."""
         if self.paused:
             return None
         for index, rule in enumerate(self._rules):
@@ -97,8 +97,8 @@ class FaultPlan:
                 continue
             if rule.at not in ((at, event) if event else (at,)) or not fnmatchcase(on, rule.on):
                 continue
-            self._met[index] += 1
-            if rule.nth and self._met[index] not in rule.nth:
+            self._matched[index] += 1
+            if rule.nth and self._matched[index] not in rule.nth:
                 continue
             if rule.times is not None and self._struck[index] >= rule.times:
                 continue
@@ -118,7 +118,7 @@ _RULE = re.compile(
 def parse_rule(text: str) -> Rule:
     """A rule from text: `status(code=429, retry_after_s=1)@chat.completions x2`, `reset@realtime/response.done %50`.
 
-    NAME(settings)@ENDPOINT/MOMENT, then `xN` for at most N times and `%P` for a chance of P in a hundred.
+    NAME(settings)@ENDPOINT/MOMENT, then `xN` for at most N times and `%P` for a probability of P per cent.
     Raises FaultError.
     """
     found = _RULE.fullmatch(text)

@@ -1,7 +1,7 @@
-"""Where a fault strikes: one moment of one exchange, and all that can be done to it there.
+"""Where a fault strikes: one moment of one exchange, and everything that can be done to the exchange there.
 
-A server makes a point for each moment that a fault may strike at; a fault calls one of its methods. The point knows
-the transport, the fault knows what it wants, and neither knows the other's kind.
+A fake makes a point for each moment at which a fault may strike; the fault calls one of its methods. The point knows
+how to act on the transport, the fault knows what to do, and neither knows the other's class.
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ from contextlib import suppress
 from typing import Literal, NoReturn
 
 Moment = Literal["request", "response", "chunk", "open", "event"]
-"""`request`: it has arrived, a WebSocket's handshake too. `response`: a whole answer is about to go out.
-`chunk`: a piece of a streamed one is. `open`: a WebSocket has been accepted. `event`: one of its messages is about
-to go out. Of what Twilio opens itself: `request` is before anything is sent, `chunk` in the middle of the request,
-`response` after it and before the answer is read."""
+"""When a fault can strike.
+
+`request`: a request, or a WebSocket's handshake, has arrived. `response`: a whole answer is about to be sent.
+`chunk`: a piece of a streamed answer is about to be sent. `open`: a WebSocket has been accepted. `event`: a WebSocket
+message is about to be sent. For a request that Twilio makes, `request` is before anything is sent, `chunk` in the
+middle of sending it, and `response` after it was sent and before the answer is read."""
 
 _POLL_S = 0.05
+"""How often it is looked up whether the client of a silent connection has closed it, in real seconds."""
 
 
 class Gone(Exception):  # noqa: N818  (not an error: the fault has ended the exchange)
-    """The connection has been ended, or is never to be answered."""
+    """The fault has ended the connection, or it will never be answered."""
 
 
 class Answered(Exception):  # noqa: N818
-    """The fault has an answer of its own for the request: an HTTP status, the service's error, and headers."""
+    """The fault answers the request itself: with an HTTP status, the fields of the service's error, and headers."""
 
     def __init__(self, status: int, *, kind: str, code: str | None, message: str, headers: Mapping[str, str]) -> None:
         super().__init__(message)
@@ -41,11 +44,11 @@ class Point:
     """One moment of one exchange. Seconds are real seconds, whatever the speed of the calls.
 
     Args:
-        send: sends bytes in place of, or before, what is due: of a body, of a stream, a WebSocket message.
-        due: what is about to go out.
-        mute: makes a WebSocket say nothing more while it reads on; None over plain HTTP.
-        close: closes a WebSocket with a code; None over plain HTTP.
-        refuse: stops the port from taking connections for so many seconds.
+        send: sends bytes in place of what is due, or before it: a body, a chunk of a stream, a WebSocket message.
+        due: what is about to be sent.
+        mute: makes a WebSocket send nothing more while it still reads; None over plain HTTP.
+        close: closes a WebSocket with a code and a reason; None over plain HTTP.
+        refuse: stops the port from accepting connections for so many seconds.
     """
 
     def __init__(
@@ -66,7 +69,7 @@ class Point:
         self._refuse = refuse
 
     async def wait(self, seconds: float) -> None:
-        """Do nothing for a while, then go on as if nothing had been."""
+        """Delay the exchange."""
         await asyncio.sleep(seconds)
 
     def reset(self) -> NoReturn:
@@ -80,7 +83,7 @@ class Point:
         raise Gone
 
     async def hang(self) -> NoReturn:
-        """Say nothing more; a WebSocket reads on, a request waits until its client has gone. Raises Gone."""
+        """Send nothing more; a WebSocket is still read, a request waits until its client has closed. Raises Gone."""
         if self._mute is not None:
             self._mute()
             raise Gone
@@ -89,12 +92,12 @@ class Point:
         raise Gone
 
     async def half_open(self) -> NoReturn:
-        """Say nothing more and read nothing more, not even the peer's end of the connection. Raises Gone."""
+        """Send and read nothing more, so that not even the peer's close is noticed. Raises Gone."""
         self._pause()
         await self.hang()
 
     async def slow_read(self, seconds: float) -> None:
-        """Read nothing for a while, so that the peer's buffers fill; what is said goes on."""
+        """Read nothing for a while, so that the peer's buffers fill; sending is not affected."""
         self._pause()
         asyncio.get_running_loop().call_later(seconds, self._resume)
 
@@ -106,7 +109,7 @@ class Point:
         raise Gone
 
     async def garble(self) -> None:
-        """Send the first half of what is due, as if it were the whole."""
+        """Send the first half of what is due as if it were all of it."""
         if self._send is not None:
             await self._send(self._due[: max(1, len(self._due) // 2)])
 
@@ -123,7 +126,7 @@ class Point:
         raise Gone
 
     async def refuse(self, seconds: float) -> NoReturn:
-        """Take no connection for a while, and reset this one. Raises Gone."""
+        """Accept no connections for a while, and reset this one. Raises Gone."""
         if self._refuse is not None:
             await self._refuse(seconds)
         self.reset()

@@ -1,4 +1,4 @@
-"""A fake OpenAI: the Realtime API and the HTTP API, on one port, saying what its script says."""
+"""A fake OpenAI: the Realtime API and the HTTP API on one port, answering by a script."""
 
 from leakline.fakes.openai.script import FunctionCall, ModelScript, Turn
 from leakline.fakes.openai.server import OpenAIServer

@@ -1,6 +1,6 @@
-"""The HTTP API as a pure function: a request's path and body in, the answer's bytes out. No socket.
+"""The HTTP API without a socket: a request's path and body in, the answer's bytes out.
 
-The server and the in-process routes are both shells around it.
+The server (`server.py`) and the in-process routes (`in_process.py`) are both shells around it.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ POSTS = (
     "embeddings",
     "realtime/client_secrets",
 )
-"""Paths that are posted to, below the base URL."""
+"""Paths of the POST endpoints, below the base URL."""
 
 _SSE = "text/event-stream; charset=utf-8"
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer with status 200: in chunks when it is streamed, else one chunk that is the whole body."""
+    """An answer with status 200: the chunks of a stream, or one chunk that is the whole body."""
 
     chunks: tuple[bytes, ...]
     content_type: str = "application/json"
@@ -43,12 +43,12 @@ class Reply:
 
     @property
     def body(self) -> bytes:
-        """All of it."""
+        """All chunks together."""
         return b"".join(self.chunks)
 
 
 def endpoint_of(method: str, path: str) -> str:
-    """The name of the endpoint at `path` (below the base URL, without a leading slash), as the ledger has it."""
+    """The name in the ledger of the endpoint at `path` (below the base URL, without a leading slash)."""
     if method == "POST" and path in POSTS:
         return path.replace("/", ".")
     if method == "GET" and (path == "models" or path.startswith("models/")):
@@ -57,7 +57,7 @@ def endpoint_of(method: str, path: str) -> str:
 
 
 class Api:
-    """Answers requests as `script` has it; each answer takes the script's next reply."""
+    """Answers requests by `script`: each answer takes its next reply."""
 
     def __init__(self, script: ModelScript) -> None:
         self._numbers = count(1)
@@ -73,7 +73,7 @@ class Api:
         }
 
     def number(self) -> int:
-        """The next number, for an id."""
+        """A new number, for an id."""
         return next(self._numbers)
 
     def reply(self, method: str, path: str, body: bytes, content_type: str) -> Reply:
@@ -89,7 +89,7 @@ class Api:
 
     def _chat(self, body: bytes, _content_type: str) -> Reply:
         asked = chat.chat_request(_parsed(body))
-        said = answer(next(self._replies), asked.wish)
+        said = answer(next(self._replies), asked.constraints)
         number, created = self.number(), int(time())
         if asked.stream:
             return _sse(chat.chunks(asked, said, number=number, created=created), done=True)
@@ -97,7 +97,7 @@ class Api:
 
     def _responses(self, body: bytes, _content_type: str) -> Reply:
         asked = responses.responses_request(_parsed(body))
-        said = answer(next(self._replies), asked.wish)
+        said = answer(next(self._replies), asked.constraints)
         number, created = self.number(), int(time())
         if asked.stream:
             return _sse(responses.stream(asked, said, number=number, created=created), named=True)

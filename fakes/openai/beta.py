@@ -1,7 +1,7 @@
-"""The beta dialect of the Realtime API (`OpenAI-Beta: realtime=v1`), as a translation of the GA session.
+"""The beta dialect of the Realtime API (`OpenAI-Beta: realtime=v1`), translated to and from the GA session.
 
-Client events come in flat and go to the machine nested; server events go out under their old names. Shapes are those
-of `types/beta/realtime/` in the OpenAI SDK.
+The beta's flat session fields become the GA's nested ones, and server events get their old names. Fields and events
+are those of `types/beta/realtime/` in the OpenAI SDK.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _OLD_CONTENT = {"output_text": "text", "output_audio": "audio"}
 
 
 class BetaSession:
-    """A `RealtimeSession` that speaks the beta dialect."""
+    """A `RealtimeSession` with the events of the beta dialect."""
 
     def __init__(self, session: RealtimeSession) -> None:
         self._session = session
@@ -44,16 +44,16 @@ class BetaSession:
 
     @property
     def wake_at(self) -> float | None:
-        """When `advance` next has something to say, or None."""
+        """Call time at which `advance` next has events to send, or None."""
         return self._session.wake_at
 
     @property
     def caller(self) -> int | None:
-        """The number that its caller's audio carries, once heard, or None."""
+        """The call's number that the caller's audio carries; None before it is received."""
         return self._session.caller
 
     def start(self) -> list[Event]:
-        """The events that greet a new connection."""
+        """The events that a new connection begins with."""
         return [*self._out(self._session.start()), self._session.conversation_created()]
 
     def receive(self, message: str | bytes, now: float) -> list[Event]:
@@ -61,7 +61,7 @@ class BetaSession:
         try:
             event = parse_event(message)
         except ClientError:
-            return self._session.receive(message, now)  # which says what is wrong with it
+            return self._session.receive(message, now)  # which answers with the error
         try:
             translated = self._in(event)
         except ClientError as error:
@@ -69,7 +69,7 @@ class BetaSession:
         return self._out(self._session.receive(json.dumps(translated), now))
 
     def advance(self, now: float) -> list[Event]:
-        """The events of the response under way that are due by `now`."""
+        """The events of the response in progress that are due by `now`."""
         return self._out(self._session.advance(now))
 
     def _in(self, event: Event) -> Event:

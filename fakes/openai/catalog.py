@@ -28,11 +28,14 @@ MODELS = (
     "tts-1",
     "whisper-1",
 )
-"""The models that `/v1/models` lists. Every endpoint takes any other name too."""
+"""The models that `/v1/models` lists. Every endpoint accepts any other name too."""
 
 _DIMENSIONS = {"text-embedding-3-large": 3072}
 _MOST_INPUTS = 2048
+"""Most texts of one request for embeddings (OpenAI SDK, `types/embedding_create_params.py`)."""
 _LEAST_TTL_S, _MOST_TTL_S, _DEFAULT_TTL_S = 10, 7200, 600
+"""How long a client secret is valid, in seconds: at least, at most, by default (OpenAI SDK,
+`types/realtime/client_secret_create_params.py`)."""
 
 
 def models() -> dict[str, Any]:
@@ -53,7 +56,7 @@ def model(name: str) -> dict[str, Any]:
 
 
 def embeddings(body: object) -> dict[str, Any]:
-    """The embeddings of a request body: unit vectors, the same for the same text. Raises ClientError."""
+    """The answer to a request for embeddings: unit vectors, equal for equal texts. Raises ClientError."""
     if not isinstance(body, dict):
         raise ClientError("Invalid type: expected a JSON object.", code="invalid_type")
     name = parameter(body, "model", str, "a string")
@@ -82,7 +85,7 @@ def embeddings(body: object) -> dict[str, Any]:
 
 
 def client_secret(body: object, *, number: int, now: int) -> dict[str, Any]:
-    """A client secret for a Realtime session. Raises ClientError."""
+    """The answer to a request for a Realtime client secret; `now` is Unix seconds. Raises ClientError."""
     if not isinstance(body, dict):
         raise ClientError("Invalid type: expected a JSON object.", code="invalid_type")
     expires = body.get("expires_after")

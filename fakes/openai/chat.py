@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from leakline.fakes.openai.answer import Answer, Wish
+from leakline.fakes.openai.answer import Answer, Constraints
 from leakline.fakes.openai.errors import ClientError, parameter, wrong_type
 
 _FORMATS = ("text", "json_object", "json_schema")
@@ -22,13 +22,15 @@ class ChatRequest:
 
     model: str
     prompt_words: int
+    """Words of all messages, used as the token count."""
     stream: bool
     include_usage: bool
-    wish: Wish
+    """Whether a stream ends with a chunk that has the usage."""
+    constraints: Constraints
 
 
 def chat_request(body: object) -> ChatRequest:
-    """Check a request body. Raises ClientError as the service would answer it."""
+    """The checked request of a JSON body. Raises ClientError, with the service's error."""
     if not isinstance(body, dict):
         raise ClientError("Invalid type: expected a JSON object.", code="invalid_type")
     model = parameter(body, "model", str, "a string")
@@ -50,7 +52,7 @@ def chat_request(body: object) -> ChatRequest:
         prompt_words=sum(len(str(message.get("content") or "").split()) for message in messages),
         stream=body.get("stream") is True,
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
-        wish=Wish(
+        constraints=Constraints(
             tools=tools_of(body, nested="function"),
             must_call=must_call(body.get("tool_choice"), nested="function"),
             may_call=body.get("tool_choice") != "none",
@@ -61,7 +63,10 @@ def chat_request(body: object) -> ChatRequest:
 
 
 def tools_of(body: dict[str, Any], *, nested: str | None = None) -> dict[str, Any]:
-    """{name: parameters schema} of a request's function tools, which chat nests in `function`. Raises ClientError."""
+    """{name: schema of the parameters} of a request's function tools. Raises ClientError.
+
+    Chat completions nest a function in the tool, under the key `nested`; the Responses API does not.
+    """
     tools = body.get("tools") or []
     if not isinstance(tools, list):
         raise wrong_type("tools", "an array of objects", tools)
@@ -70,7 +75,7 @@ def tools_of(body: dict[str, Any], *, nested: str | None = None) -> dict[str, An
         if not isinstance(tool, dict):
             raise wrong_type(f"tools[{index}]", "an object", tool)
         if tool.get("type") != "function":
-            continue  # the service's own tools: the fake never calls them
+            continue  # a tool that the service itself runs: the fake never calls it
         function = tool.get(nested) if nested else tool
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise ClientError(
@@ -83,7 +88,7 @@ def tools_of(body: dict[str, Any], *, nested: str | None = None) -> dict[str, An
 
 
 def must_call(choice: object, *, nested: str | None = None) -> str | bool:
-    """The function that `tool_choice` demands, True for any, False for none in particular."""
+    """The name of the function that `tool_choice` demands; True for any function, False for no demand."""
     if isinstance(choice, dict):
         function = choice.get(nested) if nested else choice
         name = function.get("name") if isinstance(function, dict) else None

@@ -1,4 +1,4 @@
-"""What a Realtime session holds: its numbered ids and events, and the conversation's items in order."""
+"""The state of a Realtime session: the numbering of its ids, and the conversation's items in order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Event = dict[str, Any]
 
 
 class Numbering:
-    """Ids of one session: the same session number gives the same ids in every run."""
+    """Makes the ids of one session; the same session number gives the same ids in every run."""
 
     def __init__(self, session_number: int) -> None:
         self.session_number = session_number
@@ -41,11 +41,11 @@ class Conversation:
 
     @property
     def last_id(self) -> str | None:
-        """Id of the newest item."""
+        """Id of the last item in order; None when there is no item."""
         return next(reversed(self._items), None)
 
     def get(self, item_id: object, param: str = "item_id") -> Event:
-        """The item; raises ClientError when there is none."""
+        """The item with this id. Raises ClientError, naming `param`, when there is none."""
         item = self._items.get(item_id) if isinstance(item_id, str) else None
         if item is None:
             raise ClientError(
@@ -56,7 +56,10 @@ class Conversation:
         return item
 
     def add(self, item: Event, after: object = None) -> str | None:
-        """Put `item` at the end, after the item `after`, or first ("root"); returns the id it follows."""
+        """Add `item` at the end, after the item with id `after`, or first ("root").
+
+        Returns the id of the item before it, or None. Raises ClientError when there is no item `after`.
+        """
         if after is None or after == self.last_id:
             previous = self.last_id
             self._items[item["id"]] = item
@@ -71,16 +74,16 @@ class Conversation:
         return str(previous_item["id"])
 
     def before(self, item_id: str) -> str | None:
-        """Id of the item before `item_id`."""
+        """Id of the item before `item_id`, or None."""
         keys = list(self._items)
         at = keys.index(item_id) if item_id in self._items else 0
         return keys[at - 1] if at else None
 
     def remove(self, item_id: object) -> Event:
-        """Take an item out; raises ClientError when there is none."""
+        """Remove and return the item with this id. Raises ClientError when there is none."""
         return self._items.pop(self.get(item_id)["id"])
 
 
 def copy_of(item: Event) -> Event:
-    """An item as it is now: events must not change when the item later does."""
+    """A deep copy of an item for an event, which must not change when the item does."""
     return deepcopy(item)

@@ -1,4 +1,4 @@
-"""What the fake answers to a wrong request: the service's error object, over HTTP or as a Realtime event."""
+"""The service's errors for wrong requests, sent over HTTP or as a Realtime event."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import Any
 
 
 class ClientError(Exception):
-    """The client sent something wrong. Over a Realtime session it leaves the session open.
+    """The client sent something wrong. A Realtime session stays open after it.
 
     Args:
-        code: the service's error code, or None where it gives none.
-        param: the parameter that is wrong, as `session.type`.
+        code: the service's error code, or None where the service gives none.
+        param: the parameter that is wrong, such as `session.type`.
         status: the HTTP status, for requests over HTTP.
+        kind: the service's error `type`.
     """
 
     def __init__(
@@ -31,17 +32,17 @@ class ClientError(Exception):
 
     @property
     def body(self) -> dict[str, Any]:
-        """The `error` object."""
+        """The service's `error` object."""
         return {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}
 
 
 def missing(name: str) -> ClientError:
-    """A required parameter is not there."""
+    """The error for a required parameter that is missing."""
     return ClientError(f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name)
 
 
 def wrong_type(name: str, expected: str, found: object) -> ClientError:
-    """A parameter is of another type than it must be."""
+    """The error for a parameter of the wrong type."""
     shown = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "an integer"}
     kind = "null" if found is None else shown.get(type(found), "a number")
     return ClientError(

@@ -1,4 +1,4 @@
-"""One HTTP request to the fake OpenAI, and the ways to answer it; faults strike here."""
+"""One HTTP request to the fake OpenAI, and the ways to answer it. The faults of HTTP endpoints strike here."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from aiohttp import web
 
 from leakline.fakes.faults import Answered, FaultPlan, Gone, Point
 from leakline.fakes.faults.point import Moment
-from leakline.fakes.ledger import Ledger
+from leakline.fakes.ledger import EndReason, Ledger, reason_for_status
 from leakline.fakes.openai.errors import ClientError
 from leakline.fakes.serving import peer_of
 
 Handler = Callable[["Exchange"], Awaitable[web.StreamResponse]]
 
 _IN_SUBPROTOCOL = "openai-insecure-api-key."
+"""Prefix of the WebSocket subprotocol in which a browser sends its API key (OpenAI docs, "Realtime WebSocket")."""
 
 _LIMITS = {"requests": (10_000, "6ms"), "tokens": (2_000_000, "30ms")}
+"""(limit, time to reset) of the `x-ratelimit-*` headers: plausible constants, not counted."""
 
 
 class Exchange:
-    """One request under way, on an endpoint that the ledger and the faults know by `endpoint`."""
+    """One request in progress; `endpoint` is its endpoint's name in the ledger and in fault rules."""
 
     def __init__(
         self,
@@ -47,7 +49,7 @@ class Exchange:
         return response
 
     async def stream(self, chunks: Iterable[bytes], content_type: str) -> web.StreamResponse:
-        """Answer piece by piece."""
+        """Answer with a stream of chunks."""
         response = await self._begin(content_type)
         for chunk in chunks:
             fault = self._faults.draw(self.endpoint, "chunk")
@@ -59,7 +61,7 @@ class Exchange:
         return response
 
     async def strike(self, moment: Moment) -> None:
-        """Let a fault strike, if one is due. Raises Gone, Answered."""
+        """Let a fault strike, if one is due. Raises Gone or Answered, as the fault does."""
         fault = self._faults.draw(self.endpoint, moment)
         if fault is not None:
             await fault.strike(self._point(None, b""))
@@ -82,11 +84,11 @@ def endpoint(
     refuse: Callable[[float], Awaitable[None]] | None = None,
     key: str = "",
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    """`handler` as a route: with its entry in the ledger, its key checked, its faults, and its errors as JSON."""
+    """`handler` as an aiohttp route: noted in the ledger, with faults, the key check, and errors as JSON."""
 
     async def route(request: web.Request) -> web.StreamResponse:
         entry = ledger.opened("openai", name, peer_of(request), request.path)
-        ending = "dropped"
+        ending, reason = "dropped", EndReason.DROPPED
         try:
             try:
                 exchange = Exchange(request, name, faults, refuse)
@@ -98,23 +100,23 @@ def endpoint(
             except ClientError as error:
                 response = error_response(error)
             except Gone:
-                ending = "ended by a fault"
-                return web.Response()  # to nobody: the connection is no more
+                ending, reason = "ended by a fault", EndReason.FAULT
+                return web.Response()  # sent to nobody: the connection has ended
             except ConnectionError:
-                return web.Response()  # the client went before it had all of its answer
-            ending = str(response.status)
+                return web.Response()  # the client closed before it had the whole answer
+            ending, reason = str(response.status), reason_for_status(response.status)
             ledger.moved(entry, received=request.content_length or 0, sent=max(0, response.body_length))
         finally:
-            ledger.closed(entry, ending)
+            ledger.closed(entry, ending, reason)
         return response
 
     return route
 
 
 def check_key(request: web.Request, key: str = "") -> None:
-    """Raise ClientError unless the request carries an API key: `key`, or any where that is empty."""
+    """Raise ClientError unless the request has the API key `key`, or any key when `key` is empty."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer":  # a browser cannot set headers: it gives its key as a subprotocol
+    if scheme.lower() != "bearer":  # a browser cannot set headers: its key is a subprotocol
         given = next(
             (
                 name.strip().removeprefix(_IN_SUBPROTOCOL)
@@ -130,7 +132,7 @@ def check_key(request: web.Request, key: str = "") -> None:
 
 
 def missing_key() -> ClientError:
-    """What a request without a key is told."""
+    """The error for a request without an API key."""
     return ClientError(
         "You didn't provide an API key. You need to provide your API key in an Authorization header "
         "using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
@@ -144,7 +146,7 @@ def error_response(error: ClientError, headers: Mapping[str, str] | None = None)
 
 
 def fault_response(answered: Answered) -> web.Response:
-    """The answer that a fault has for the request."""
+    """The HTTP answer of a fault."""
     error = ClientError(str(answered), code=answered.code, status=answered.status, kind=answered.kind)
     return error_response(error, answered.headers)
 

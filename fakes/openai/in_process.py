@@ -1,4 +1,4 @@
-"""The fake OpenAI without a socket: respx routes from the same handlers, for tests of code that uses the SDK.
+"""The fake OpenAI without a socket: respx routes with the same answers, for tests of code that uses the SDK.
 
     with respx.mock() as router:
         serve(router, ModelScript(chat=("Yes.",)))
@@ -25,7 +25,7 @@ BASE_URL = "https://api.openai.com/v1"
 
 
 def serve(router: respx.Router, script: ModelScript, *, base_url: str = BASE_URL) -> respx.Route:
-    """Answer every request below `base_url` as `script` has it; returns the route, which counts its calls."""
+    """Answer every request below `base_url` by `script`; returns the route, which counts its calls."""
     import httpx
 
     api = Api(script)

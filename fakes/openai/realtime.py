@@ -1,8 +1,8 @@
 """One Realtime session as a Sans-I/O state machine.
 
-The shell gives it what the client sent (`receive`) and what time it is (`advance`); it returns the server
-events to send and says when it next has something to send (`wake_at`). It knows no socket and no clock: time
-is seconds of call time, from any origin.
+The I/O shell passes in what the client sent (`receive`) and the time (`advance`); the session returns the server
+events to send, and says when it next has events to send (`wake_at`). It knows no socket and no clock: time is
+seconds of call time, from any origin.
 
 The protocol is the GA dialect of the Realtime API; events and their fields are those of `types/realtime/`
 in the OpenAI SDK. What the model says comes from a `ModelScript`.
@@ -28,6 +28,7 @@ from leakline.fakes.openai.session import (
 from leakline.fakes.openai.vad import ServerVad
 
 _MIN_COMMIT_MS = 100
+"""Shortest audio that can be committed, in milliseconds (the service's own error message says so)."""
 _ITEM_TYPES = ("message", "function_call", "function_call_output")
 
 
@@ -35,15 +36,15 @@ class RealtimeSession:
     """The server's end of one Realtime connection.
 
     Args:
-        number: makes the ids of the session; give each session its own.
+        number: the ids of the session are made from it; give each session its own.
         expires_at: Unix seconds at which the session ends, as announced to the client.
     """
 
     def __init__(self, script: ModelScript, *, model: str, number: int = 1, expires_at: int = 0) -> None:
         self.wake_at: float | None = None
-        """When `advance` next has something to say, or None."""
+        """Call time at which `advance` next has events to send, or None."""
         self.caller: int | None = None
-        """The number that its caller's audio carries (`fakes.audio.tagged_silence`), once heard."""
+        """The call's number that the caller's audio carries (`fakes.audio.tagged_silence`); None before."""
         self._script = script
         self._turns = iter(script.turns)
         self._hears = iter(script.hears)
@@ -75,11 +76,11 @@ class RealtimeSession:
 
     @property
     def _answers(self) -> bool:
-        """Whether it is a session that answers, not one that transcribes alone."""
+        """Whether the session creates responses; a transcription session does not."""
         return bool(self._session["type"] == "realtime")
 
     def start(self) -> list[Event]:
-        """The events that greet a new connection."""
+        """The events that a new connection begins with."""
         return [self._ids.event("session.created", session=copy_of(self._session))]
 
     def receive(self, message: str | bytes, now: float) -> list[Event]:
@@ -115,7 +116,7 @@ class RealtimeSession:
         return self._ids.event("conversation.created", conversation=conversation)
 
     def advance(self, now: float) -> list[Event]:
-        """The events of the response under way that are due by `now`."""
+        """The events of the response in progress that are due by `now`."""
         events: list[Event] = []
         while self._response is not None and self.wake_at is not None and self.wake_at <= now:
             for step in self._response.plan:
@@ -147,14 +148,14 @@ class RealtimeSession:
         events: list[Event] = []
         if detection is not None:
             for change in self._vad.push(audio, fmt):
-                tell = self._speech_started if change.kind == "started" else self._speech_stopped
-                events += tell(change.at_ms, detection, now)
+                react = self._speech_started if change.kind == "started" else self._speech_stopped
+                events += react(change.at_ms, detection, now)
             if detection.get("idle_timeout_ms") is not None:
                 events += self._idle(detection, now)
         return events
 
     def _idle(self, detection: dict[str, Any], now: float) -> list[Event]:
-        """After `idle_timeout_ms` without speech or response, the model speaks up by itself."""
+        """After `idle_timeout_ms` without speech or a response, the model responds by itself."""
         limit_ms = detection["idle_timeout_ms"]
         if self._vad.speaking or self._response is not None:
             self._idle_from_ms = self._vad.position_ms

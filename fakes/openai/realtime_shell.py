@@ -1,4 +1,4 @@
-"""The I/O shell of a Realtime session: one socket, one machine, the time, and the faults that strike."""
+"""The I/O shell of a Realtime session: connects one socket to one session machine, with the clock and the faults."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ import orjson
 from aiohttp import WSMsgType, web
 
 from leakline.fakes.faults import BlackHole, ExpireSession, Fault, FaultPlan, Gone, HalfOpen, Point
+from leakline.fakes.ledger import EndReason
 from leakline.fakes.openai.conversation import Event
 from leakline.fakes.openai.ticks import Ticks, finish
 
 ENDPOINT = "realtime"
+"""The name of Realtime sessions in the ledger and in fault rules."""
 
 
 class SessionMachine(Protocol):
-    """A Sans-I/O session, of either dialect."""
+    """A Sans-I/O session of either dialect (GA or beta)."""
 
     @property
     def wake_at(self) -> float | None:
-        """When `advance` next has something to say, or None."""
+        """Call time at which `advance` next has events to send, or None."""
 
     @property
     def caller(self) -> int | None:
-        """The number that its caller's audio carries, once heard, or None."""
+        """The call's number that the caller's audio carries; None before it is received."""
 
     def start(self) -> list[Event]:
-        """The events that greet a new connection."""
+        """The events that a new connection begins with."""
 
     def receive(self, message: str | bytes, now: float) -> list[Event]:
         """Take one client message; returns the events that answer it."""
@@ -38,15 +40,15 @@ class SessionMachine(Protocol):
 
 
 class RealtimeShell:
-    """Moves events between one socket and one session machine, and keeps time for it.
+    """Moves events between one socket and one session machine, and wakes the machine when it has events to send.
 
     Args:
-        speed: call seconds per second.
-        ticks: what wakes it; shared by the sessions of a server.
-        refuse: stops the server's port from taking connections, for the fault that does.
-        moved: told of payload bytes as (received, sent).
-        heard: told once of the number that the caller's audio carries.
-        expires_s: real seconds after which the session comes to its longest duration.
+        speed: call seconds per real second.
+        ticks: the timer that wakes it; shared by the sessions of a server.
+        refuse: stops the server's port from accepting connections, for the fault `refuse`.
+        moved: called with payload bytes (received, sent) since the last time.
+        heard: called once, with the call's number that the caller's audio carries.
+        expires_s: real seconds after which the session has reached its maximum duration.
     """
 
     def __init__(
@@ -80,8 +82,8 @@ class RealtimeShell:
         self._muted = self._expired = False
         self._faulted = False
 
-    async def run(self) -> str:
-        """Serve until the socket ends; returns how it ended."""
+    async def run(self) -> tuple[str, EndReason]:
+        """Serve until the socket ends; returns how and why it ended, for the ledger."""
         speaker = asyncio.create_task(self._speak())
         expiry = asyncio.create_task(self._expire())
         try:
@@ -101,13 +103,13 @@ class RealtimeShell:
         finally:
             speaker.cancel()
             expiry.cancel()
-            self._tell_bytes()
+            self._report_bytes()
         if self._expired:
-            return "expired"
+            return "expired", EndReason.COMPLETED
         if self._faulted:
-            return "ended by a fault"
+            return "ended by a fault", EndReason.FAULT
         code = self._socket.close_code
-        return "dropped" if code in (None, 1006) else f"closed {code}"
+        return ("dropped", EndReason.DROPPED) if code in (None, 1006) else (f"closed {code}", EndReason.COMPLETED)
 
     async def _expire(self) -> None:
         await asyncio.sleep(self._expires_s)
@@ -115,7 +117,7 @@ class RealtimeShell:
         async with self._in_order:
             await self._strike(ExpireSession(), b"")
 
-    def _tell_bytes(self) -> None:
+    def _report_bytes(self) -> None:
         self._moved(self._received_bytes, self._sent_bytes)
         self._received_bytes = self._sent_bytes = 0
 
@@ -131,7 +133,7 @@ class RealtimeShell:
             if events:
                 await self._send(events)
             if self._session.wake_at is None:
-                self._tell_bytes()  # once a response, and at the end: not for every frame
+                self._report_bytes()  # once per response, not for every frame
 
     async def _until(self, wake_at: float | None) -> None:
         """Wait until `wake_at`, or until it has changed."""
@@ -143,7 +145,7 @@ class RealtimeShell:
         await waiter
 
     async def _send(self, events: Iterable[Event]) -> None:
-        # Two tasks send; the lock is fair, so what was decided first goes out first.
+        # Two tasks send. The lock is fair, so events are sent in the order in which they were made.
         async with self._in_order:
             for event in events:
                 text = orjson.dumps(event)
@@ -154,10 +156,10 @@ class RealtimeShell:
                     self._sent_bytes += len(text)
                     await self._socket.send_frame(text, WSMsgType.TEXT)
                 except ConnectionError:
-                    return  # the client has gone: the receiving side notes how
+                    return  # the client has closed: the receiving side notes how
 
     async def _strike(self, fault: Fault, due: bytes) -> bool:
-        """Let `fault` strike; whether what is due is still to be sent."""
+        """Let `fault` strike; returns whether what is due is still to be sent."""
         point = Point(
             self._transport,
             send=self._say,
@@ -170,9 +172,8 @@ class RealtimeShell:
             await fault.strike(point)
         except Gone:
             self._muted = True
-            self._faulted = not isinstance(
-                fault, BlackHole | HalfOpen
-            )  # where it only fell silent, the client ends it
+            # After a fault that only falls silent, it is the client that ends the session.
+            self._faulted = not isinstance(fault, BlackHole | HalfOpen)
             return False
         return not fault.replaces
 
@@ -183,7 +184,7 @@ class RealtimeShell:
         self._muted = True
 
     async def _close(self, code: int, reason: str) -> None:
-        self._faulted = True  # before the peer's answer ends the receiving side
+        self._faulted = True  # before the peer's close frame ends `run`
         await self._socket.close(code=code, message=reason.encode())
 
     def _now(self) -> float:

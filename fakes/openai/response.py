@@ -1,8 +1,7 @@
 """One response of the model, from `response.created` to `response.done`.
 
-`plan` is a generator that yields the server events in order, and numbers between them: seconds of call time
-to wait before going on. A response that is cancelled is closed by `cancel`, which gives the events that
-end it.
+`plan` is a generator that yields the server events in order, and between them numbers: seconds of call time to wait
+before the next event. `cancel` ends a response early and returns the events that say so.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ def _audio_chunks(seconds: float, fmt: AudioFormat, chunk_s: float) -> tuple[tup
 
 
 class Response:
-    """A response under way in a session.
+    """A response in progress in a session.
 
     Args:
         session: the session's configuration, as in `session.updated`.
-        options: the `response` object of the client's `response.create`, which overrides it.
+        options: the `response` object of the client's `response.create`, which overrides the configuration.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class Response:
         ]
 
     def cancel(self, reason: CancelReason) -> list[Event]:
-        """End the response before its plan is spent; returns the events that say so."""
+        """End the response before its plan is finished; returns the events that say so."""
         events: list[Event] = []
         if self._open_item is not None:
             if self._open_item.get("content"):
@@ -215,7 +214,7 @@ class Response:
         }
 
     def _usage(self) -> Event:
-        """Token counts of plausible size: the service's own count is not public."""
+        """Plausible token counts: how the service counts is not public."""
         audio_tokens = round(self._spoken_s * 20)
         text_tokens = len(self._turn.transcript.split()) + 20 * len(self._turn.calls)
         no_tokens = {"text_tokens": 0, "audio_tokens": 0, "image_tokens": 0}

@@ -10,7 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from leakline.fakes.openai.answer import Answer, Wish
+from leakline.fakes.openai.answer import Answer, Constraints
 from leakline.fakes.openai.chat import must_call, tools_of
 from leakline.fakes.openai.errors import ClientError, missing, parameter, wrong_type
 
@@ -23,14 +23,15 @@ class ResponsesRequest:
 
     model: str
     prompt_words: int
+    """Words of the input, used as the token count."""
     stream: bool
-    wish: Wish
+    constraints: Constraints
     echoed: Body
     """The settings that the response repeats."""
 
 
 def responses_request(body: object) -> ResponsesRequest:
-    """Check a request body. Raises ClientError as the service would answer it."""
+    """The checked request of a JSON body. Raises ClientError, with the service's error."""
     if not isinstance(body, dict):
         raise ClientError("Invalid type: expected a JSON object.", code="invalid_type")
     model = parameter(body, "model", str, "a string")
@@ -44,7 +45,7 @@ def responses_request(body: object) -> ResponsesRequest:
         model=model,
         prompt_words=len(str(given).split()),
         stream=body.get("stream") is True,
-        wish=Wish(
+        constraints=Constraints(
             tools=tools_of(body),
             must_call=must_call(choice),
             may_call=choice != "none",
@@ -158,7 +159,7 @@ def _head(request: ResponsesRequest, number: int, created: int, status: str) -> 
 
 
 def _schema(text: object) -> object:
-    """The schema that `text.format` demands, as in `Wish.schema`."""
+    """The schema that `text.format` demands, in the form of `Constraints.schema`. Raises ClientError."""
     wanted = text.get("format") if isinstance(text, dict) else None
     if not isinstance(wanted, dict) or wanted.get("type") in (None, "text"):
         return None

@@ -1,7 +1,7 @@
-"""A value that fits a JSON Schema: what a model that follows `response_format` or a tool's parameters would write.
+"""Makes a value that fits a JSON Schema, as a model that follows `response_format` or a tool's parameters would.
 
 Covers what the service accepts for structured outputs: objects, arrays, enums, `anyOf`, `$ref` into `$defs`. A schema
-that refers to itself is followed a few levels deep, and then given its emptiest value.
+that refers to itself is followed six levels deep; the value is null below.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _DEEPEST = 6
 
 
 def example(schema: object) -> Any:
-    """The plainest value that fits `schema`; None for what it does not know."""
+    """The simplest value that fits `schema`; None for schemas that it does not understand."""
     return _example(schema, schema, 0)
 
 

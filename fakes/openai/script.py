@@ -1,4 +1,4 @@
-"""What the fake model says and hears: plain data, the only source of every transcript and sound."""
+"""What the fake model says and hears: plain data, the only source of all transcripts and audio."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ class Turn:
     seconds: float = 1.0
     """How long the audio plays."""
     calls: tuple[FunctionCall, ...] = ()
-    """Functions that it calls, after what it says."""
+    """Functions that it calls, after it has spoken."""
 
 
 FILLER = Turn("All right.", seconds=0.4)
-"""What the model says when a response is asked for and the script has no turn left."""
+"""What the model says when a response is requested and the script has no turn left."""
 
 
 @dataclass(frozen=True)
 class ModelScript:
-    """All that the fake says in one session, and the speed it says it at.
+    """Everything that the fake model says and hears, and how fast it speaks.
 
-    Durations are seconds of call time: a run at speed 10 plays them in a tenth.
+    Durations are seconds of call time: a run at speed 10 plays them in a tenth of that.
     """
 
     turns: tuple[Turn, ...] = ()
     """Realtime responses in order; each session starts from the first."""
     hears: tuple[str | None, ...] = ()
-    """Transcripts of the caller's turns in order, where transcription is asked for; None is one that fails."""
+    """Transcripts of the caller's turns in order, where transcription is requested; None is one that fails."""
     chat: tuple[str | Turn, ...] = ("OK.",)
-    """Replies of chat completions and responses, in order and then from the first again; text is a turn too."""
+    """Replies of chat completions and responses, in order, then from the first again; a string is a turn's text."""
     first_byte_s: float = 0.2
-    """From the request for a response to its first audio."""
+    """Seconds from the request for a response, or an HTTP request, to the first audio or byte."""
     pace: float = 4.0
-    """Seconds of audio sent in a second: the service sends faster than it plays."""
+    """Seconds of audio sent per second of call time: the service sends faster than real time."""
     chunk_s: float = 0.1
-    """Length of the audio in one delta."""
+    """Seconds of audio in one delta."""

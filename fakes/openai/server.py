@@ -1,4 +1,4 @@
-"""The fake OpenAI on a socket: HTTP and WebSocket on one port (aiohttp), a thin shell around the machines."""
+"""The fake OpenAI on a socket: HTTP and WebSocket on one port (aiohttp), an I/O shell around the state machines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from time import time
 from aiohttp import web
 
 from leakline.fakes.faults import Answered, FaultPlan, Gone
-from leakline.fakes.ledger import Ledger
+from leakline.fakes.ledger import EndReason, Ledger
 from leakline.fakes.openai.api import POSTS, Api, endpoint_of
 from leakline.fakes.openai.beta import BetaSession
 from leakline.fakes.openai.errors import ClientError
@@ -30,9 +30,10 @@ from leakline.fakes.openai.ticks import Ticks
 from leakline.fakes.serving import HttpServer, peer_of
 
 SESSION_S = 60 * 60
-"""How long the service lets a session live, in seconds."""
+"""Maximum duration of a Realtime session, in real seconds (OpenAI docs, "Realtime conversations": 60 minutes)."""
 
 _CLOSE_S = 2.0
+"""Real seconds that a client has to answer a close frame."""
 _MAX_MESSAGE_BYTES = MAX_APPEND_BYTES * 4 // 3 + 64 * 1024
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 
@@ -40,14 +41,19 @@ Route = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class OpenAIServer:
-    """A fake OpenAI that says what `script` says. Use as an async context manager.
+    """A fake OpenAI that answers by `script`. Use as an async context manager.
+
+    Raises OSError on entering when the port is in use.
 
     Args:
         ledger: where every session and request is noted; served as JSON at `/_leakline/ledger`.
-        speed: call seconds per second; 10 plays a script in a tenth of its time.
+        host: the IP address to listen on.
+        port: the TCP port; 0 takes a free one.
+        speed: call seconds per real second; 10 plays a script in a tenth of its time.
         faults: how it fails.
-        tls: serves https and wss with this context.
-        session_s: real seconds that a Realtime session may live, as announced in `expires_at`.
+        tls: the context to serve https and wss with; None for http and ws.
+        session_s: maximum duration of a Realtime session in real seconds, as announced in `expires_at`.
+        key: the only API key that is accepted; empty for any.
     """
 
     def __init__(
@@ -94,7 +100,7 @@ class OpenAIServer:
 
     @property
     def base_url(self) -> str:
-        """What a client takes as OPENAI_BASE_URL; known once started."""
+        """The value for a client's OPENAI_BASE_URL; known once started."""
         return f"http{self._server.secure}://{self._server.address}/v1"
 
     @property
@@ -120,19 +126,19 @@ class OpenAIServer:
     async def _realtime(self, request: web.Request) -> web.StreamResponse:
         model = request.query.get("model", "gpt-realtime")
         entry = self._ledger.opened("openai", "realtime", peer_of(request), model)
-        ending = "dropped before the handshake was done"
+        ending, reason = "dropped before the handshake was done", EndReason.DROPPED
         try:
             try:
                 await Exchange(request, "realtime", self._faults, self._refuse).strike("request")
                 socket = _upgrade(request, self._key)
             except Answered as answered:
-                ending = f"refused {answered.status}"
+                ending, reason = f"refused {answered.status}", EndReason.FAILED
                 return fault_response(answered)
             except ClientError as error:
-                ending = f"refused {error.status}"
+                ending, reason = f"refused {error.status}", EndReason.FAILED
                 return error_response(error)
             except Gone:
-                ending = "ended by a fault"
+                ending, reason = "ended by a fault", EndReason.FAULT
                 return web.Response()
             try:
                 await socket.prepare(request)
@@ -155,9 +161,9 @@ class OpenAIServer:
                 heard=lambda number: self._ledger.belongs(entry, f"CA{number:032x}"),
                 expires_s=self._session_s,
             )
-            ending = await shell.run()
+            ending, reason = await shell.run()
         finally:
-            self._ledger.closed(entry, ending)
+            self._ledger.closed(entry, ending, reason)
         return socket
 
     async def _answer(self, exchange: Exchange) -> web.StreamResponse:
@@ -185,7 +191,7 @@ def _is_beta(request: web.Request) -> bool:
 
 
 def _upgrade(request: web.Request, key: str) -> web.WebSocketResponse:
-    """The WebSocket that a request asks for, not yet accepted. Raises ClientError."""
+    """The WebSocket that a request asks for, before the handshake. Raises ClientError."""
     check_key(request, key)
     socket = web.WebSocketResponse(
         protocols=("realtime",), compress=False, max_msg_size=_MAX_MESSAGE_BYTES, timeout=_CLOSE_S

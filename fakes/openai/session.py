@@ -1,7 +1,6 @@
-"""A Realtime session's configuration, and what a client may send to change it.
+"""A Realtime session's configuration, and the checks of what a client sends to change it.
 
-Each function returns good data or raises `ClientError` with the code and parameter that the service
-would name.
+Each function returns valid data, or raises `ClientError` with the code and parameter that the service would name.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from leakline.fakes.audio import SAMPLE_RATE
 from leakline.fakes.openai.errors import ClientError
 
 _FRAME_CHARACTERS = 1300
-"""Base64 of 20 ms of PCM16 at 24 kHz, and a little more."""
+"""Longest base64 audio that is cached after decoding: 20 ms of PCM16 at 24 kHz are 1,280 characters."""
 
 MAX_APPEND_BYTES = 15 * 1024 * 1024
 """Largest audio of one `input_audio_buffer.append` (OpenAI SDK, `input_audio_buffer_append_event.py`)."""
@@ -62,7 +61,7 @@ def default_session(session_id: str, model: str, expires_at: int) -> dict[str, A
 
 
 def transcription_session(session: dict[str, Any]) -> dict[str, Any]:
-    """`session` as a transcription session: it hears and writes down, and never answers."""
+    """`session` turned into a transcription session, which transcribes and never responds."""
     heard = session["audio"]["input"]
     return {
         "type": "transcription",
@@ -89,7 +88,7 @@ def parse_event(message: str | bytes) -> dict[str, Any]:
 
 @lru_cache(maxsize=1024)
 def _frame(audio: str) -> bytes:
-    """The bytes of a short piece of audio; kept, since a scripted caller says the same frames in every call."""
+    """The bytes of a short piece of audio; cached, since scripted callers send the same frames in every call."""
     return binascii.a2b_base64(audio, strict_mode=True)
 
 
@@ -116,7 +115,7 @@ def audio_of(event: dict[str, Any]) -> bytes:
 
 
 def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `change` laid over it: objects of one `type` merge, all else replaces."""
+    """`base` overridden by `change`: objects of the same `type` are merged, other values are replaced."""
     merged = dict(base)
     for key, value in change.items():
         old = base.get(key)

@@ -1,7 +1,7 @@
-"""Text to speech: every format that `/v1/audio/speech` offers, as valid audio.
+"""Text to speech: valid audio in every format that `/v1/audio/speech` offers.
 
-`wav` and `pcm` are written here; `mp3`, `opus`, `aac` and `flac` by FFmpeg's libraries through PyAV, which come with
-`leakline[audio]`. Settings are those of `types/audio/speech_create_params.py` in the OpenAI SDK.
+`wav` and `pcm` are written here; `mp3`, `opus`, `aac` and `flac` are encoded by FFmpeg's libraries through PyAV,
+which come with `leakline[audio]`. Settings are those of `types/audio/speech_create_params.py` in the OpenAI SDK.
 """
 
 from __future__ import annotations
@@ -33,34 +33,43 @@ CONTENT_TYPES = {
     "wav": "audio/wav",
     "pcm": "audio/pcm",
 }
+"""Content type of each `response_format`."""
 _CODECS = {
     "mp3": ("libmp3lame", "mp3"),
     "opus": ("libopus", "ogg"),
     "aac": ("aac", "adts"),
     "flac": ("flac", "flac"),
 }
+"""(FFmpeg codec, FFmpeg container) of each encoded format."""
 _MOST_CHARACTERS = 4096
+"""Longest input (OpenAI SDK, `types/audio/speech_create_params.py`)."""
 _SECONDS_A_WORD = 0.3
+"""How long a word takes to say, about."""
 _CHUNK_BYTES = 4096
+"""Bytes of audio in one piece of a stream."""
 
 
 @dataclass(frozen=True)
 class SpeechRequest:
-    """What a client asked to have spoken."""
+    """What a client asked for, as far as the answer depends on it."""
 
     words: int
+    """Words of the input."""
     format: str
+    """A format of CONTENT_TYPES."""
     speed: float
+    """How fast it is spoken; 1.0 is normal."""
     sse: bool
+    """Whether the audio is sent as server-sent events."""
 
     @property
     def seconds(self) -> float:
-        """How long it takes to say."""
+        """How long the speech is, in seconds."""
         return max(0.2, self.words * _SECONDS_A_WORD / self.speed)
 
 
 def speech_request(body: object) -> SpeechRequest:
-    """Check a request body. Raises ClientError as the service would answer it."""
+    """The checked request of a JSON body. Raises ClientError, with the service's error."""
     if not isinstance(body, dict):
         raise ClientError("Invalid type: expected a JSON object.", code="invalid_type")
     parameter(body, "model", str, "a string")
@@ -130,7 +139,7 @@ def wav(pcm: bytes) -> bytes:
 
 
 def pieces(audio: bytes) -> Iterator[bytes]:
-    """The audio as a stream sends it."""
+    """The audio in the pieces that a stream sends."""
     for at in range(0, len(audio), _CHUNK_BYTES):
         yield audio[at : at + _CHUNK_BYTES]
 

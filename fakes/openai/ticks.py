@@ -1,21 +1,22 @@
-"""One timer for many waiters: sessions that are due within the same two milliseconds wake together."""
+"""One timer for many sessions: those that are due within the same two milliseconds are woken together."""
 
 from __future__ import annotations
 
 import asyncio
 
 GRID_S = 0.002
+"""Distance of two wake-up times, in real seconds."""
 
 
 class Ticks:
-    """Wakes futures at times of a grid; a time between two of its points is rounded up."""
+    """Wakes futures at multiples of `grid_s` seconds; other times are rounded up."""
 
     def __init__(self, grid_s: float = GRID_S) -> None:
         self._grid_s = grid_s
         self._waiting: dict[int, list[asyncio.Future[None]]] = {}
 
     def wake(self, waiter: asyncio.Future[None], when: float) -> None:
-        """Finish `waiter` at `when`, in seconds of its loop's clock, unless it is done by then."""
+        """Finish `waiter` at `when`, in seconds of its event loop's clock, unless it is done by then."""
         tick = int(when / self._grid_s) + 1
         waiters = self._waiting.get(tick)
         if waiters is None:
@@ -29,6 +30,6 @@ class Ticks:
 
 
 def finish(waiter: asyncio.Future[None]) -> None:
-    """Wake who waits for `waiter`, once."""
+    """Finish `waiter` unless it is done."""
     if not waiter.done():
         waiter.set_result(None)

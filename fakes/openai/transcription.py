@@ -1,7 +1,7 @@
-"""Transcriptions: an audio file in, the scripted words out, in every format of `/v1/audio/transcriptions`.
+"""Transcriptions: an audio file in, scripted words out, in every format of `/v1/audio/transcriptions`.
 
 Shapes are those of `types/audio/` in the OpenAI SDK (`transcription.py`, `transcription_verbose.py`,
-`transcription_stream_event.py`). What was said comes from the script; the file is only measured.
+`transcription_stream_event.py`). Of the file only its duration is used.
 """
 
 from __future__ import annotations
@@ -15,28 +15,32 @@ from typing import Any
 from leakline.fakes.openai.errors import ClientError, missing
 
 MOST_BYTES = 25 * 1024 * 1024
-"""Largest file that the service takes."""
+"""Largest file that the service accepts (OpenAI docs, "Speech to text": 25 MB)."""
 
 _FILE_TYPES = ("flac", "m4a", "mp3", "mp4", "mpeg", "mpga", "oga", "ogg", "wav", "webm")
 _FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 _LEAST_S = 0.1
+"""Shortest audio that the service accepts, in seconds."""
 
 
 @dataclass(frozen=True)
 class TranscriptionRequest:
-    """What a client uploaded, and how it wants the words."""
+    """What a client asked for, as far as the answer depends on it."""
 
     model: str
     seconds: float
+    """Duration of the uploaded audio."""
     format: str
+    """The `response_format`."""
     stream: bool
     language: str
+    """ISO 639-1 code."""
     words: bool
     """Whether it asked for the time of each word."""
 
 
 def transcription_request(fields: dict[str, list[str]], file: tuple[str, bytes] | None) -> TranscriptionRequest:
-    """Check the form's text fields ({name: values}) and its file (name, content). Raises ClientError."""
+    """The checked request of a form: text fields ({name: values}) and file (name, content). Raises ClientError."""
     if file is None:
         raise missing("file")
     if not fields.get("model"):
@@ -76,10 +80,10 @@ def transcription_request(fields: dict[str, list[str]], file: tuple[str, bytes] 
 
 
 def seconds_of_file(content: bytes) -> float:
-    """How long an audio file plays: exact for WAV, for other kinds from PyAV, else from a typical bit rate."""
+    """Duration of an audio file: exact for WAV, else by PyAV; without PyAV estimated from a typical bit rate."""
     try:
         with wave.open(io.BytesIO(content)) as file:
-            # A header written to a pipe may promise any number of frames: the bytes that are there count.
+            # The header of a WAV file that was written to a pipe may claim any number of frames.
             bytes_a_second = file.getframerate() * file.getnchannels() * file.getsampwidth()
             return float(min(file.getnframes() / file.getframerate(), len(content) / bytes_a_second))
     except (wave.Error, EOFError, ZeroDivisionError):
@@ -96,7 +100,7 @@ def seconds_of_file(content: bytes) -> float:
 
 
 def whole(request: TranscriptionRequest, text: str) -> dict[str, Any] | str:
-    """The answer: an object for the JSON formats, else the text of the file."""
+    """The answer: an object for the JSON formats, the whole text for the others."""
     if request.format == "json":
         return {"text": text, "usage": _usage(request, text)}
     if request.format == "text":

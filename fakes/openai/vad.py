@@ -1,7 +1,7 @@
-"""Server VAD on the real energy of the audio.
+"""Server VAD by the actual energy of the audio.
 
-The service's model of speech is not public; ours maps the loudness of each 20 ms from -60 dBFS (0.0) to
--10 dBFS (1.0) and compares it with the session's `threshold`. The settings and their defaults are those of
+How the service detects speech is not public. The fake maps the loudness of each 20 ms from -60 dBFS (0.0) to -10 dBFS
+(1.0) and compares it with the session's `threshold`. The settings and their defaults are those of
 `types/realtime/realtime_audio_input_turn_detection.py` in the OpenAI SDK.
 """
 
@@ -17,16 +17,20 @@ import numpy as np
 from leakline.fakes.audio import SAMPLE_BYTES, SAMPLE_RATE, AudioFormat, Pcm, decode
 
 WINDOW_S = 0.02
+"""Length of audio whose loudness is taken together, in seconds."""
 _FLOOR_DBFS, _RANGE_DB = -60.0, 50.0
-_ONSET_MS = 40.0  # a click is not speech
+"""Loudness that maps to 0.0, and how much above it maps to 1.0."""
+_ONSET_MS = 40.0
+"""How long audio must be loud to be speech: a click is not."""
 
 
 @dataclass(frozen=True, slots=True)
 class VadEvent:
-    """Speech started or stopped, at a place in the audio of the session."""
+    """Speech started or stopped."""
 
     kind: Literal["started", "stopped"]
     at_ms: int
+    """Position in all audio of the session, in milliseconds."""
 
 
 def loudness(samples: Pcm) -> float:
@@ -48,12 +52,12 @@ def _power(samples: Pcm) -> float:
 
 @lru_cache(maxsize=1024)
 def _loudness_of(window: bytes, fmt: AudioFormat) -> float:
-    """Loudness of one window on the wire; kept, since a scripted caller says the same frames in every call."""
+    """Loudness of one window of encoded audio; cached, since scripted callers send the same frames in every call."""
     return loudness(decode(window, fmt))
 
 
 class ServerVad:
-    """Finds where speech starts and stops in audio as it is appended. Time is the audio's own."""
+    """Finds where speech starts and stops in audio as it is appended. Time is the position in the audio."""
 
     def __init__(
         self, *, threshold: float = 0.5, prefix_padding_ms: int = 300, silence_duration_ms: int = 500
@@ -68,7 +72,7 @@ class ServerVad:
         self._quiet_ms = 0.0
 
     def push(self, audio: bytes, fmt: AudioFormat) -> list[VadEvent]:
-        """Take the next audio, as it came over the wire; returns what changed in it."""
+        """Take the next audio, encoded as `fmt`; returns where speech started or stopped in it."""
         bytes_a_ms = SAMPLE_RATE[fmt] * SAMPLE_BYTES[fmt] / 1000
         window = int(1000 * WINDOW_S * bytes_a_ms)
         events = []

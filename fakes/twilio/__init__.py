@@ -1,9 +1,9 @@
-"""A fake Twilio: a call's webhook and TwiML, and the caller's end of its Media Stream."""
+"""A fake Twilio: webhooks and TwiML, the caller's end of Media Streams and ConversationRelay, and the REST API."""
 
 from leakline.fakes.twilio.beat import Pace
-from leakline.fakes.twilio.caller import CallEnd, Carried, StreamCaller, StreamDriver
+from leakline.fakes.twilio.caller import CallEnd, StreamCaller, StreamDriver, StreamStats
 from leakline.fakes.twilio.media_stream import MediaStream, StreamError, StreamIds
-from leakline.fakes.twilio.phone import Answer, AnyStream, Line, Phone, PhoneCall, line_for
+from leakline.fakes.twilio.phone import Answer, AnyStream, CallParties, Phone, PhoneCall, machine_for
 from leakline.fakes.twilio.relay import ConversationRelay
 from leakline.fakes.twilio.rest import TwilioRest
 from leakline.fakes.twilio.signature import signature
@@ -13,9 +13,8 @@ __all__ = [
     "Answer",
     "AnyStream",
     "CallEnd",
-    "Carried",
+    "CallParties",
     "ConversationRelay",
-    "Line",
     "MediaStream",
     "Pace",
     "Phone",
@@ -24,8 +23,9 @@ __all__ = [
     "StreamDriver",
     "StreamError",
     "StreamIds",
+    "StreamStats",
     "TwilioRest",
     "TwimlError",
-    "line_for",
+    "machine_for",
     "signature",
 ]

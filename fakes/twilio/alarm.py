@@ -1,7 +1,7 @@
-"""Wakes an event loop on time: to some tens of microseconds, where epoll's own timeouts are whole milliseconds.
+"""Wakes an event loop within some tens of microseconds, where epoll's own timeouts are whole milliseconds.
 
-Linux's timerfd (timerfd_create(2)), a file that becomes readable when it is time; Python has it from 3.13 on
-(`os.timerfd_create`), so glibc's function is called. Where there is none, the loop's own timers do.
+It uses Linux's timerfd (timerfd_create(2)), a file that becomes readable at a set time. Python has it from 3.13 on
+(`os.timerfd_create`), so glibc's function is called. On other systems the loop's own timers are used.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _NANOSECONDS = 1_000_000_000
 
 
 class Alarm:
-    """Calls back at set times of the monotonic clock, on one event loop. It holds a file only while something is due.
+    """Calls back at set times of the monotonic clock, on one event loop. It keeps a file open only while it waits.
 
-    Made inside a running loop.
+    Make it inside a running loop.
     """
 
     def __init__(self) -> None:
@@ -34,9 +34,9 @@ class Alarm:
         self._file = -1
 
     def at(self, when: float, call: Callable[[], None]) -> None:
-        """Call `call` at `when`, or as soon as may be after."""
+        """Call `call` at `when`, in seconds of the monotonic clock, or as soon as possible after."""
         if self._file < 0 and not self._open():
-            self.loop.call_at(when, call)  # asyncio's clock and uvloop's are the monotonic one too
+            self.loop.call_at(when, call)  # the clocks of asyncio and uvloop are the monotonic one too
             return
         heapq.heappush(self._due, (when, next(self._numbers), call))
         if self._due[0][0] == when:
@@ -49,7 +49,7 @@ class Alarm:
         return self._file >= 0
 
     def _set(self, when: float) -> None:
-        # A time of zero would disarm it.
+        # A time of zero would disarm the timer.
         ns = max(1, round(when * _NANOSECONDS))
         _settime(self._file, ns // _NANOSECONDS, ns % _NANOSECONDS)
 
@@ -60,7 +60,7 @@ class Alarm:
         try:
             while self._due and self._due[0][0] <= now:
                 heapq.heappop(self._due)[2]()
-        finally:  # what one of them raises must not silence the others
+        finally:  # an exception of one callback must not prevent the others
             if self._due:
                 self._set(self._due[0][0])
             else:
@@ -73,7 +73,7 @@ class Alarm:
             self._file = -1
 
     def __del__(self) -> None:
-        self._close()  # its loop has ended before it was time
+        self._close()  # for a loop that ended before all callbacks were due
 
 
 class _Timespec(ctypes.Structure):
@@ -98,7 +98,7 @@ _FUNCTIONS = _functions()
 
 
 def _create() -> int:
-    """A new timer's file; -1 where there is none to be had."""
+    """A new timer's file descriptor; -1 where there is none."""
     return _FUNCTIONS[0](time.CLOCK_MONOTONIC, _FLAGS) if _FUNCTIONS is not None else -1
 
 

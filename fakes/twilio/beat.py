@@ -1,4 +1,4 @@
-"""The 20 ms beat of many calls: one timer for all that are due in the same millisecond."""
+"""The 20 ms beat of many calls, with one timer for all frames that are due in the same millisecond."""
 
 from __future__ import annotations
 
@@ -12,33 +12,36 @@ from leakline.fakes.twilio.alarm import Alarm
 from leakline.fakes.twilio.lateness import Lateness
 
 _PHASES = 50
+"""Moments within a frame at which calls beat: they spread the load over its 20 ms."""
 _STRIDE = 7
-"""Calls that begin one after the other lie far apart in the frame: it has no factor in common with the phases."""
+"""Phases between one call and the next, so that consecutive calls are far apart; coprime with _PHASES, to use all."""
 _GRID_S = 0.001
+"""Beats are due at multiples of this, in real seconds."""
 _MOST_LATE_FRAMES = 5
+"""Frames that are sent late; those that are later still are skipped."""
 
 
-class Beating(Protocol):
-    """What has a beat."""
+class BeatMember(Protocol):
+    """A call that sends a frame at each beat."""
 
     def beat(self, now: float) -> None:
-        """A frame is due; `now` is the time on the loop's clock."""
+        """A frame is due; `now` is seconds of the monotonic clock."""
 
 
 class Pace:
-    """How fast calls are played, which may be changed while they are; and the beat that they share.
+    """How fast calls are played, which may change during the calls, and the beat that they share.
 
-    A late beat is followed by the next at once, up to five of them; what is later than that is left out, so that a
-    machine which cannot keep up slows its calls down.
+    Late beats are made up for at once, up to five of them. Later ones are skipped, so that calls slow down on a
+    machine that cannot keep up.
     """
 
     def __init__(self, speed: float = 1.0) -> None:
         self.speed = speed
-        """Call seconds per second."""
+        """Call seconds per real second."""
         self.lateness = Lateness()
         """How late frames were, in real seconds."""
         self._phases: list[_Phase | None] = [None] * _PHASES
-        self._phase_of: dict[Beating, _Phase] = {}
+        self._phase_of: dict[BeatMember, _Phase] = {}
         self._alarm: Alarm | None = None
         self._joined = 0
 
@@ -47,8 +50,8 @@ class Pace:
         """Real seconds between two beats."""
         return FRAME_S / self.speed
 
-    def join(self, member: Beating) -> None:
-        """Give `member` its beat from now on."""
+    def join(self, member: BeatMember) -> None:
+        """Call `member.beat` at each beat from now on."""
         self._joined += 1
         number = self._joined * _STRIDE % _PHASES
         phase = self._phases[number]
@@ -62,22 +65,22 @@ class Pace:
             self._alarm = Alarm()
         return self._alarm
 
-    def leave(self, member: Beating) -> None:
-        """Stop its beat; one that has none is left alone."""
+    def leave(self, member: BeatMember) -> None:
+        """Stop its beats; does nothing for one that has none."""
         phase = self._phase_of.pop(member, None)
         if phase is not None:
             phase.members.pop(member, None)
 
 
 class _Phase:
-    """Those that beat together."""
+    """The calls that beat at the same moment of a frame."""
 
     def __init__(self, pace: Pace, share: float, alarm: Alarm) -> None:
-        self.members: dict[Beating, None] = {}
+        self.members: dict[BeatMember, None] = {}
         self._pace = pace
         self._alarm = alarm
         frame_s = pace.frame_s
-        # All phases lie on one clock, whenever they began.
+        # Aligned to the clock, not to the first call: the phases keep their distance whenever they begin.
         start = (math.floor(time.monotonic() / frame_s - share) + 1 + share) * frame_s
         self._due = math.ceil(start / _GRID_S - 1e-6) * _GRID_S
         self._alarm.at(self._due, self._fire)

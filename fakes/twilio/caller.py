@@ -1,8 +1,8 @@
 """The I/O shell of a Media Stream: opens the WebSocket as Twilio does and keeps the 20 ms beat.
 
-What is said and when is a `StreamDriver`'s business; this file only moves messages and time. It is made for many
-calls on one core: no task of its own, one timer for all calls that are due together, and nothing is waited for on
-the way from the beat to the socket.
+A `StreamDriver` decides what is said and when; this file only moves messages and time. It is made for many calls on
+one core: a call has no task of its own for sending, shares its timer with the calls due at the same time, and awaits
+nothing between the beat and the socket.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from picows import WSFrame, WSHandshakeError, WSListener, WSMsgType, WSTransport
 
 from leakline.fakes.audio import FRAME_S
 from leakline.fakes.faults import FaultPlan
-from leakline.fakes.ledger import Ledger
+from leakline.fakes.ledger import EndReason, Ledger
 from leakline.fakes.twilio.beat import Pace
 from leakline.fakes.twilio.failing import GONE_S, RequestFailedError, StreamFaults, reset, strike_request
 
@@ -29,45 +29,51 @@ Goodbye = Literal["stop", "reset"]
 """How the caller ends the stream: with a close handshake, or with a TCP reset."""
 
 EndKind = Literal["caller", "server", "refused"]
+"""Who ended a stream: the caller, the server, or the server before it began."""
 
 ENDPOINT = "media-stream"
-"""What a stream is called in the ledger and in faults."""
+"""The name of streams in the ledger and in fault rules."""
 
 _HANDSHAKE_S = 15.0
+"""Real seconds that a server has for the WebSocket's handshake."""
 _CLOSE_S = 2.0
+"""Real seconds that a server has to answer a close frame, before the connection is reset."""
 _MOST_MESSAGE_BYTES = 64 * 1024 * 1024
+"""Largest message of the server that is accepted."""
 _NORMAL_CLOSURE, _NO_CODE, _ABNORMAL = 1000, 1005, 1006
+"""Close codes of RFC 6455, 7.4.1; the last two are never sent, they stand for a missing code and a missing close."""
 _TEXT, _BINARY = WSMsgType.TEXT, WSMsgType.BINARY
 _LOG = logging.getLogger("leakline.stream")
-_LOG.setLevel(logging.ERROR)  # it tells of each connection; what matters of that is in the call's end
+_LOG.setLevel(logging.ERROR)  # it logs each connection; what matters of that is in CallEnd
 
 
 @dataclass(frozen=True)
-class Carried:
-    """What one stream took: real seconds, payload bytes."""
+class StreamStats:
+    """Times and sizes of one stream: real seconds, payload bytes."""
 
     open_s: float | None = None
-    """From the connect to the end of the WebSocket's handshake; None without one."""
+    """From connecting to the end of the WebSocket's handshake; None without one."""
     close_s: float | None = None
-    """From the caller's goodbye to the connection's end; None when the server ended it."""
+    """From the caller's hang-up to the connection's end; None when the server ended it."""
     received_bytes: int = 0
     sent_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class CallEnd:
-    """How a stream ended: by the `caller`, by the `server`, or `refused` before it began."""
+    """How a stream ended."""
 
     kind: EndKind
     detail: str = ""
-    carried: Carried = field(default=Carried(), compare=False)
+    """How in words: `hung up`, `closed 1011`, `HTTP 503`."""
+    stats: StreamStats = field(default=StreamStats(), compare=False)
 
 
 class StreamDriver(Protocol):
-    """A Sans-I/O machine that plays one caller; time is seconds of call time from the stream's start."""
+    """A Sans-I/O machine that plays one caller; `now` is seconds of call time from the stream's start."""
 
     goodbye: Goodbye | None
-    """Set when the caller wants to end the call."""
+    """How the caller wants to end the call; None while it goes on."""
 
     def begin(self) -> Sequence[str | bytes]:
         """The first messages."""
@@ -87,10 +93,10 @@ class StreamCaller:
 
     Args:
         url: the server's Media Streams WebSocket, `ws://` or `wss://`.
-        pace: how fast; by default as fast as real calls are.
-        headers: of the WebSocket upgrade, such as Twilio's signature.
-        faults: how the caller's own end of the stream fails.
-        endpoint: what its streams are called in the ledger and in faults.
+        pace: how fast the calls are played; by default at the speed of real calls.
+        headers: HTTP headers of the WebSocket upgrade, such as Twilio's signature.
+        faults: how the caller's end of the stream fails.
+        endpoint: the name of its streams in the ledger and in fault rules.
     """
 
     def __init__(
@@ -111,28 +117,29 @@ class StreamCaller:
         self._headers = dict(headers or {})
 
     async def call(self, driver: StreamDriver, call_sid: str = "") -> CallEnd:
-        """Make one call and stay on the line until either end has ended it."""
+        """Make one call, and wait until either side has ended it."""
         entry = self._ledger.opened("twilio", self._endpoint, self._url, call=call_sid)
         end = CallEnd("caller", "abandoned")
         try:
             end = await self._call(driver, entry)
         finally:
-            self._ledger.closed(entry, f"{end.kind} {end.detail}".strip())
+            reason = EndReason.FAILED if end.kind == "refused" else EndReason.COMPLETED
+            self._ledger.closed(entry, f"{end.kind} {end.detail}".strip(), reason)
         return end
 
     async def _call(self, driver: StreamDriver, entry: int) -> CallEnd:
-        line = _Line(driver, self._pace, self._faults, self._endpoint)
+        connection = _StreamConnection(driver, self._pace, self._faults, self._endpoint)
         began = time.monotonic()
         try:
             await strike_request(self._faults, self._endpoint, self._url, "GET", self._headers, {})
             async with asyncio.timeout(_HANDSHAKE_S):
                 await ws_connect(
-                    lambda: line,
+                    lambda: connection,
                     self._url,
                     extra_headers=self._headers,
                     websocket_handshake_timeout=None,
                     max_frame_size=_MOST_MESSAGE_BYTES,
-                    use_aiofastnet=False,  # measured no faster here, and faults know the loop's own transports
+                    use_aiofastnet=False,  # measured as no faster here, and faults need asyncio's own transports
                     logger_name=_LOG,
                 )
         except WSHandshakeError as error:
@@ -143,25 +150,25 @@ class StreamCaller:
             return CallEnd("refused", str(error))
         except OSError as error:
             return CallEnd("refused", os.strerror(error.errno).lower() if error.errno else str(error))
-        if not line.is_connected:
+        if not connection.is_connected:
             return CallEnd("refused", "the server disconnected")
         open_s = time.monotonic() - began
         try:
-            end = await line.talk()
+            end = await connection.talk()
         finally:
-            self._ledger.moved(entry, received=line.received_bytes, sent=line.sent_bytes)
-        close_s = time.monotonic() - line.over_at if end.kind == "caller" else None
-        return replace(end, carried=Carried(open_s, close_s, line.received_bytes, line.sent_bytes))
+            self._ledger.moved(entry, received=connection.received_bytes, sent=connection.sent_bytes)
+        close_s = time.monotonic() - connection.over_at if end.kind == "caller" else None
+        return replace(end, stats=StreamStats(open_s, close_s, connection.received_bytes, connection.sent_bytes))
 
 
 def _refusal(error: WSHandshakeError) -> str:
-    """What a server said instead of the upgrade: its HTTP status, where it sent one in any version of HTTP."""
+    """What a server answered instead of the upgrade: its HTTP status, if it sent one of any version of HTTP."""
     status = re.match(rb"HTTP/\S+ (\d{3})", error.raw_header or b"")
     return f"HTTP {status[1].decode()}" if status else "it does not answer as a WebSocket server"
 
 
-class _Line(WSListener):
-    """One open stream."""
+class _StreamConnection(WSListener):
+    """The WebSocket of one stream; picows calls its `on_ws_*` and `*_writing` methods."""
 
     __slots__ = (
         "_beat_at",
@@ -198,12 +205,13 @@ class _Line(WSListener):
         self.received_bytes = 0
         self.sent_bytes = 0
         self.over_at = 0.0
-        # Call time of the next beat: it moves with the beat, so a late machine slows the call and skips no audio.
+        # Call time of the next beat. It advances with each beat, so that a machine which cannot keep up slows the
+        # call down and skips no audio.
         self._now = 0.0
         self._beat_at = 0.0
 
     async def talk(self) -> CallEnd:
-        """Speak and listen until either end has ended the stream."""
+        """Send and receive until either side has ended the stream."""
         try:
             if self._faults is not None:
                 await self._faults.begin(self._transport.underlying_transport, self._be_gone)
@@ -221,7 +229,7 @@ class _Line(WSListener):
             self._pace.leave(self)
             await self._hang_up()
 
-    # What picows calls.
+    # Called by picows.
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._transport = transport
@@ -257,11 +265,10 @@ class _Line(WSListener):
     def resume_writing(self) -> None:
         self._is_full = False
 
-    # The conversation.
+    # Messages and beats.
 
     def beat(self, now: float) -> None:
-        """The next frame is due."""
-        # A server that does not read, or a fault that holds the line, stops the call's own time.
+        """Send the next frame, unless back pressure or a fault holds the stream up: call time stands still then."""
         if self._is_silent or self._is_full or (self._faults is not None and not self._faults.is_idle):
             return
         self._send(self._driver.tick(self._now))
@@ -302,7 +309,7 @@ class _Line(WSListener):
 
     @property
     def _has_died(self) -> bool:
-        """The loop tells of it in a moment, and warns of what is written until then."""
+        """Whether the connection is lost. The loop reports that later, and logs a warning for writes until then."""
         return self._transport.underlying_transport.is_closing()
 
     def _put(self, message: str | bytes) -> None:
@@ -311,7 +318,7 @@ class _Line(WSListener):
         self.sent_bytes += len(message)
         self._transport.send(_TEXT if message.__class__ is str else _BINARY, message)
 
-    # The end.
+    # Ending.
 
     def _over(self, end: CallEnd) -> None:
         self._is_silent = True
@@ -320,12 +327,12 @@ class _Line(WSListener):
             self._ended.set_result(end)
 
     def _be_gone(self) -> None:
-        """After a fault that ended the caller's part: what still lies open is reset after a while."""
+        """After a fault that silenced the caller: send nothing more, and reset the connection after GONE_S."""
         self._is_silent = True
         self._reset_later = asyncio.get_running_loop().call_later(GONE_S, reset, self._transport.underlying_transport)
 
     async def _close(self, code: int, reason: str = "") -> None:
-        """A close handshake; a server that does not take part in it is reset."""
+        """Do the close handshake; reset the connection of a server that does not answer it in time."""
         if not self._transport.is_disconnected and not self._transport.is_close_frame_sent:
             self._transport.send(WSMsgType.CLOSE, code.to_bytes(2, "big") + reason.encode())
         with contextlib.suppress(TimeoutError):
@@ -334,7 +341,7 @@ class _Line(WSListener):
         self._transport.disconnect(graceful=False)
 
     async def _disconnected(self) -> None:
-        with contextlib.suppress(Exception):  # a protocol error of the server: its connection is at an end too
+        with contextlib.suppress(Exception):  # a protocol error of the server ends the connection too
             await self._transport.wait_disconnected()
 
     async def _hang_up(self) -> None:

@@ -1,4 +1,4 @@
-"""How the caller's own connections fail: before, in the middle of, and after a request that it makes."""
+"""How Twilio's own requests and streams fail: before, in the middle of, or after what it sends."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from leakline.fakes.faults import Fault, FaultPlan, Gone, Latency, Point
 from leakline.fakes.faults.point import Moment
 
 GONE_S = 5.0
-"""How long a caller that has gone silent is still there, in real seconds; then its connection is reset."""
+"""Real seconds for which the connection of a caller that a fault has silenced stays open; then it is reset."""
 
 _MOMENTS: tuple[Moment, ...] = ("request", "chunk", "response")
+"""When a fault can strike at a request, in order of time."""
 
 
 class RequestFailedError(ConnectionError):
-    """A fault has ended the caller's request."""
+    """A fault has ended Twilio's request."""
 
 
 async def strike_request(
     faults: FaultPlan, endpoint: str, url: str, method: str, headers: dict[str, str], fields: dict[str, str]
 ) -> None:
-    """Let what the plan has for a request of the caller's strike; returns when the request is to be made as always.
+    """Let the plan's faults strike at a request of Twilio's; returns when it is to be made as usual.
 
-    Raises RequestFailedError when the fault ended it, and OSError when the server cannot be reached.
+    A fault other than latency sends a request of its own, broken off where it strikes.
+
+    Raises RequestFailedError when a fault has ended the request, OSError when the server cannot be reached.
     """
     for moment in _MOMENTS:
         fault = faults.draw(endpoint, moment)
@@ -38,7 +41,7 @@ async def strike_request(
 
 
 async def _strike(fault: Fault, moment: Moment, url: str, request: bytes) -> None:
-    """A connection of the fault's own, on which as much of the request is sent as `moment` says."""
+    """Open a connection, send as much of the request as belongs before `moment`, and let the fault strike."""
     server = urlsplit(url)
     secure = server.scheme in ("https", "wss")
     transport, _ = await asyncio.get_running_loop().create_connection(
@@ -60,10 +63,10 @@ async def _strike(fault: Fault, moment: Moment, url: str, request: bytes) -> Non
 
 
 class StreamFaults:
-    """Between a caller's machine and its socket: what is said waits here while a fault strikes.
+    """The queue between a caller's machine and its socket: messages wait here while a fault strikes.
 
     Args:
-        put: sends a message.
+        put: sends a message on the socket.
         close: closes the WebSocket with a code and a reason.
     """
 
@@ -75,7 +78,7 @@ class StreamFaults:
         close: Callable[[int, str], Awaitable[None]],
     ) -> None:
         self.fault = ""
-        """The name of the fault that has ended the caller's part; empty before."""
+        """The name of the fault that has ended the stream on the caller's side; empty before."""
         self._endpoint = endpoint
         self._plan = plan
         self._put = put
@@ -87,22 +90,22 @@ class StreamFaults:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits."""
+        """Whether no message waits."""
         return not self._is_busy and self._waiting.empty()
 
     async def begin(self, transport: asyncio.Transport, gone: Callable[[], None]) -> None:
-        """Let what strikes at the opening strike, then those at messages; `gone` is called when one ends the call."""
+        """Let a fault strike at the opening, and then at messages. `gone` is called when one ends the stream."""
         self._transport = transport
-        if await self._goes_on("open", "", b"", gone) is not None:
+        if await self._strike_if_due("open", "", b"", gone) is not None:
             self._pump = asyncio.create_task(self._send_all(gone))
 
     def send(self, messages: Sequence[str | bytes]) -> None:
-        """Send them in their turn."""
+        """Queue messages to be sent in order."""
         for message in messages:
             self._waiting.put_nowait(message)
 
     def then(self, done: Callable[[], None]) -> None:
-        """Call `done` when all that waits has been sent."""
+        """Call `done` when all messages queued so far have been sent."""
         self._waiting.put_nowait(done)
 
     async def end(self) -> None:
@@ -118,21 +121,21 @@ class StreamFaults:
                 next_one()
                 continue
             self._is_busy = True
-            sent = await self._goes_on("event", _event_of(next_one), _encoded(next_one), gone)
+            sent = await self._strike_if_due("event", _event_of(next_one), _encoded(next_one), gone)
             self._is_busy = False
             if sent is None:
                 return
             if sent:
                 self._put(next_one)
 
-    async def _goes_on(self, moment: Moment, event: str, due: bytes, gone: Callable[[], None]) -> bool | None:
-        """Whether what is due is still to be sent; None when the caller's part has ended."""
+    async def _strike_if_due(self, moment: Moment, event: str, due: bytes, gone: Callable[[], None]) -> bool | None:
+        """Let a fault strike, if one is due: whether `due` is still to be sent, or None when the stream has ended."""
         fault = self._plan.draw(self._endpoint, moment, event)
         if fault is None:
             return True
 
         async def close(code: int, reason: str) -> None:
-            self.fault = fault.name  # before: the close handshake ends the stream
+            self.fault = fault.name  # set before the close handshake, which ends the stream
             await self._close(code, reason)
 
         try:
@@ -158,7 +161,7 @@ def _encoded(message: str | bytes) -> bytes:
 
 
 def _event_of(message: str | bytes) -> str:
-    """What kind of message it is: of a Media Stream, of a ConversationRelay, or a browser's (sound is `media`)."""
+    """The type of a message of a Media Stream, a ConversationRelay or a browser (whose binary audio is `media`)."""
     try:
         fields = json.loads(message)
     except ValueError:
@@ -169,10 +172,11 @@ def _event_of(message: str | bytes) -> str:
 
 
 def _nothing() -> None:
-    """A caller that goes silent sends nothing more by itself."""
+    """Muting needs nothing here: the caller sends nothing more by itself once `gone` was called."""
 
 
 def _request(url: str, method: str, headers: dict[str, str], fields: dict[str, str]) -> bytes:
+    """The bytes of an HTTP/1.1 request; `fields` are the form of a POST."""
     server = urlsplit(url)
     body = urlencode(fields).encode() if method == "POST" else b""
     target = (server.path or "/") + (f"?{server.query}" if server.query else "")

@@ -1,8 +1,8 @@
-"""How Twilio goes through TwiML: a Sans-I/O machine that says what to do next.
+"""How Twilio executes TwiML, as a Sans-I/O machine that says what to do next.
 
-The phone does what it is told (wait, fetch a document, open a stream, end the call) and gives back what came of
-it. The rules are those of Twilio's docs: verbs run in order, `Redirect`, `Gather` and an `action` replace the
-document, and a call whose document runs out is hung up.
+The phone carries out each action (wait, fetch a document, open a stream, end the call) and reports the result. The
+rules are those of Twilio's docs, "TwiML for Programmable Voice": verbs run in order; `Redirect`, `Gather` and an
+`action` replace the document; at the end of the document the call is hung up.
 """
 
 from __future__ import annotations
@@ -15,17 +15,21 @@ from leakline.fakes.twilio import twiml
 from leakline.fakes.twilio.twiml import Method
 
 _SECONDS_A_WORD = 0.3
+"""How long a spoken word takes, about, in call time."""
 _PLAY_S = 1.0
+"""How long the fake takes to play a file, whose real length it does not know, in call time."""
 MOST_DOCUMENTS = 50
-"""Documents that one call may go through: a redirect that leads back to itself ends there."""
+"""Documents that one call may execute, so that a redirect to itself comes to an end."""
 
 
 @dataclass(frozen=True)
 class Wait:
-    """The call goes on for a while: something is said or played, or nobody speaks."""
+    """Let time pass: something is said or played, or there is silence."""
 
     seconds: float
+    """Call time."""
     why: str
+    """The verb, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -40,31 +44,32 @@ class Fetch:
 
 @dataclass(frozen=True)
 class Open:
-    """Open a stream; a bidirectional one is waited for, a one-way one runs beside what comes next."""
+    """Open a stream. A bidirectional one must end before the next verb; a one-way one runs while the verbs go on."""
 
     stream: twiml.Stream | twiml.ConversationRelay
 
 
 @dataclass(frozen=True)
 class End:
-    """The call is over: `completed`, `busy`, `rejected`, `failed`."""
+    """The call is over."""
 
     status: str
+    """`completed`, `busy`, `rejected` or `failed`."""
 
 
 Action = Wait | Fetch | Open | End
 
 
 class CallFlow:
-    """One call's way through its documents.
+    """Executes the TwiML documents of one call.
 
     Args:
-        digits: what the caller presses at each `Gather`, in order; then nothing.
+        digits: the keys that the caller presses, an entry for each `Gather` in order; at later ones none.
     """
 
     def __init__(self, *, digits: tuple[str, ...] = ()) -> None:
         self.unknown: list[str] = []
-        """Verbs that the fake does not play, as met."""
+        """Verbs that the fake does not support, in the order in which they came."""
         self._digits = deque(digits)
         self._actions: deque[Action] = deque()
         self._verbs: deque[twiml.Verb] = deque()
@@ -72,14 +77,14 @@ class CallFlow:
         self._documents = 0
 
     def document(self, verbs: tuple[twiml.Verb, ...], url: str) -> None:
-        """Go on with a new document, that came from `url`."""
+        """Replace the document with a new one, from `url`: relative URLs in it are resolved against that."""
         self._documents += 1
         self._base = url
         self._actions.clear()
         self._verbs = deque(verbs)
 
     def next(self) -> Action:
-        """What to do now."""
+        """The next action."""
         while not self._actions:
             if not self._verbs or self._documents > MOST_DOCUMENTS:
                 return End("completed" if self._documents <= MOST_DOCUMENTS else "failed")
@@ -89,7 +94,7 @@ class CallFlow:
     def stream_ended(
         self, stream: twiml.Stream | twiml.ConversationRelay, fields: dict[str, str] | None = None
     ) -> None:
-        """A bidirectional stream is over: its `action` is asked for, if it has one, else the next verb runs."""
+        """A bidirectional stream has ended: fetch its `action`, if it has one, with these form fields; else go on."""
         if stream.action:
             self._fetch(stream.action, stream.method, fields)
 
@@ -106,7 +111,7 @@ class CallFlow:
             case twiml.Gather():
                 self._gather(verb)
             case twiml.Dial(action=action, method=method):
-                # Nobody is there to dial: the other end does not answer.
+                # There is nobody to dial: the call is never answered.
                 self._actions.append(Wait(1.0, "dial"))
                 if action:
                     self._fetch(action, method, {"DialCallStatus": "no-answer"})
@@ -129,7 +134,7 @@ class CallFlow:
             self._fetch(gather.action, gather.method, {"Digits": ""})
 
     def _fetch(self, url: str, method: Method, fields: dict[str, str] | None = None) -> None:
-        self._verbs.clear()  # a new document takes the place of this one
+        self._verbs.clear()  # the fetched document replaces this one
         self._actions.append(Fetch(urljoin(self._base, url), method, fields or {}))
 
 

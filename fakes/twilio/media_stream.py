@@ -1,8 +1,8 @@
 """Twilio's end of one bidirectional Media Stream as a Sans-I/O state machine.
 
-It writes the messages that Twilio sends (connected, start, media, mark, dtmf, stop), reads those that the
-server sends back (media, mark, clear), and plays the server's audio against a clock that it is given: a mark
-returns when the audio before it has played, `clear` empties the buffer and returns the marks at once.
+It makes the messages that Twilio sends (connected, start, media, mark, dtmf, stop), reads those that the server sends
+(media, mark, clear), and keeps track of the playback of the server's audio by the time that it is given: a mark is
+returned when the audio before it has played; `clear` empties the buffer and returns the marks at once.
 
 Messages are those of Twilio's docs, "Media Streams - WebSocket Messages". Time is seconds of call time.
 """
@@ -27,12 +27,12 @@ _SILENCE = base64.b64encode(SILENCE_FRAME).decode("ascii")
 
 
 class StreamError(Exception):
-    """The server sent a message that Media Streams do not know."""
+    """The server sent a message that is not valid in a Media Stream."""
 
 
 @dataclass(frozen=True)
 class StreamIds:
-    """The SIDs of one call's stream: the same number gives the same SIDs in every run."""
+    """The SIDs of one call and its stream; the same number gives the same SIDs in every run."""
 
     account_sid: str
     call_sid: str
@@ -40,7 +40,7 @@ class StreamIds:
 
     @classmethod
     def numbered(cls, number: int) -> StreamIds:
-        """SIDs of Twilio's form: two letters and 32 hexadecimal digits."""
+        """SIDs in Twilio's format: two letters and 32 hexadecimal digits."""
         return cls(f"AC{1:032x}", f"CA{number:032x}", f"MZ{number:032x}")
 
     @property
@@ -60,11 +60,11 @@ class MediaStream:
     heard_s: float = 0.0
     """Seconds of audio received from the server so far."""
     cleared_s: float = 0.0
-    """Seconds of it that `clear` threw away unplayed."""
+    """Seconds of that audio which `clear` discarded unplayed."""
     playing_until: float = 0.0
     """Time at which all the audio received so far has played."""
     marks: deque[tuple[float, str]] = field(default_factory=deque)
-    """The server's marks that have not been played: (when they will be, name)."""
+    """The server's marks that are not yet returned: (time at which the audio before it has played, name)."""
     _sequence: int = 0
     _chunk: int = 0
     _lost: int = 0
@@ -89,13 +89,13 @@ class MediaStream:
         return [_json(connected), self._message("start", start=start)]
 
     def media(self, payload: str) -> list[str]:
-        """One 20 ms frame of each track; `payload` is the caller's, in base64 mu-law, the other side is silent."""
+        """One 20 ms frame of each track: the caller's is `payload`, base64 mu-law, the outbound one is silence."""
         timestamp_ms = (self._chunk + self._lost) * _FRAME_MS
         self._chunk += 1
         messages = []
         for track in self.tracks:
             self._sequence += 1
-            # Not by a JSON encoder: 50 of them a second in each of a thousand calls.
+            # Not with a JSON encoder, for speed: 50 of them a second in each of a thousand calls.
             messages.append(
                 f'{{"event":"media","sequenceNumber":"{self._sequence}","media":{{"track":"{track}",'
                 f'"chunk":"{self._chunk}","timestamp":"{timestamp_ms}",'
@@ -104,11 +104,11 @@ class MediaStream:
         return messages
 
     def lose(self) -> None:
-        """The frame that is due never comes: the next one's timestamp is 20 ms later."""
+        """Skip a frame that the network lost: the next one's timestamp is 20 ms later."""
         self._lost += 1
 
     def dtmf(self, digit: str) -> str:
-        """A key that the caller pressed."""
+        """The message for a key that the caller pressed."""
         return self._message("dtmf", dtmf={"track": "inbound_track", "digit": digit})
 
     def stop(self) -> list[str]:
@@ -121,7 +121,7 @@ class MediaStream:
 
         Raises StreamError, naming what was wrong, for a message that Twilio would refuse.
         """
-        try:  # what nearly all messages are, checked in one go
+        try:  # the fast path: nearly all messages are audio
             event = orjson.loads(message)
             is_audio = event["event"] == "media" and event["streamSid"] == self._sid
             audio = binascii.a2b_base64(event["media"]["payload"], strict_mode=True) if is_audio else b""
@@ -134,7 +134,7 @@ class MediaStream:
             return []
         event = _parse(message, self._sid)
         if event["event"] == "media":
-            return []  # without sound
+            return []  # with empty audio
         if event["event"] == "mark":
             self.marks.append((max(now, self.playing_until), _mark_name(event)))
             return []

@@ -1,8 +1,8 @@
 """Twilio's end of one ConversationRelay WebSocket as a Sans-I/O state machine.
 
 Twilio turns the caller's speech into text and the server's text into speech. Messages are those of Twilio's docs,
-"ConversationRelay WebSocket messages". It has the face of a `MediaStream` where the two do the same: what has been
-heard, and until when it plays. Time is seconds of call time.
+"ConversationRelay WebSocket messages". It has the same fields and methods as `MediaStream` for what both do: how much
+was heard, and until when it plays. Time is seconds of call time.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from typing import Any
 from leakline.fakes.twilio.media_stream import StreamIds
 
 _SECONDS_A_WORD = 0.3
+"""How long a spoken word takes, about."""
 _PLAY_S = 1.0
+"""How long the fake takes to play a file, whose real length it does not know."""
 _KINDS = ("text", "play", "sendDigits", "language", "end")
+"""Types of the messages that a server may send."""
 
 
 @dataclass
@@ -30,20 +33,20 @@ class ConversationRelay:
     welcome_greeting: str = ""
     """What Twilio says to the caller before anything else (the TwiML's `welcomeGreeting`)."""
     heard_s: float = 0.0
-    """Seconds of speech that the server's text has come to so far."""
+    """Seconds that it takes to speak all text received from the server so far."""
     playing_until: float = 0.0
     """Time at which all of it has been spoken."""
     said: list[str] = field(default_factory=list)
-    """What the server said, a text for each turn."""
+    """The server's text of each finished turn."""
     ended: str | None = None
-    """The handoff data of the server's `end`; None before it."""
+    """The `handoffData` of the server's `end` message; None before it."""
     problems: list[str] = field(default_factory=list)
-    """Messages that Twilio answers with an error."""
+    """The errors sent for messages that are not valid."""
     _turn: str = ""
     _began_at: float = 0.0
 
     def open(self) -> list[str]:
-        """The message that begins the session; the greeting, if any, begins to be spoken."""
+        """The message that begins the session; the welcome greeting, if any, starts to play."""
         if self.welcome_greeting:
             self._speak({"token": self.welcome_greeting, "last": True}, 0.0)
         setup = {
@@ -64,7 +67,7 @@ class ConversationRelay:
         return [json.dumps(setup)]
 
     def prompt(self, text: str, now: float) -> list[str]:
-        """The caller has said `text`; if the agent was speaking, that interrupts it first."""
+        """The messages for a caller who has said `text`, with an interrupt first if the agent was speaking."""
         messages = []
         if now < self.playing_until:
             spoken_s = max(0.0, now - self._began_at)
@@ -80,19 +83,19 @@ class ConversationRelay:
         return messages
 
     def dtmf(self, digit: str) -> str:
-        """A key that the caller pressed."""
+        """The message for a key that the caller pressed."""
         return json.dumps({"type": "dtmf", "digit": digit})
 
     def stop(self) -> list[str]:
-        """Nothing is said at the end: the WebSocket closes."""
+        """Nothing: the WebSocket just closes."""
         return []
 
     def played(self, _now: float) -> list[str]:
-        """Nothing is told of what has been spoken."""
+        """Nothing: Twilio does not report what has been spoken."""
         return []
 
     def receive(self, message: str | bytes, now: float) -> list[str]:
-        """Take one message of the server; a wrong one is answered with Twilio's `error` message."""
+        """Take one message of the server; one that is not valid is answered with Twilio's `error` message."""
         try:
             event = json.loads(message)
         except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
 """Twilio's REST API for calls: create, fetch, update, list, delete; and the metadata of recordings.
 
 Resources and errors are those of Twilio's docs, "Calls resource", "Recordings resource" and "Error and Warning
-Dictionary"; the fields are those that the official SDK reads.
+Dictionary"; fields are those that the official SDK reads.
 """
 
 from __future__ import annotations
@@ -22,25 +22,32 @@ from urllib.parse import urlencode, urlsplit
 from aiohttp import web
 
 from leakline.fakes.faults import Answered, FaultPlan, Gone, Point
-from leakline.fakes.ledger import Ledger
+from leakline.fakes.ledger import EndReason, Ledger, reason_for_status
 from leakline.fakes.serving import HttpServer, peer_of
 from leakline.fakes.twilio import twiml
 from leakline.fakes.twilio.beat import Pace
 from leakline.fakes.twilio.media_stream import StreamIds
-from leakline.fakes.twilio.phone import Answer, CallInProgress, Line, Phone, PhoneCall
+from leakline.fakes.twilio.phone import Answer, CallInProgress, CallParties, Phone, PhoneCall
 
 _VERSION = "2010-04-01"
 _OVER = ("completed", "busy", "failed", "no-answer", "canceled")
+"""Call statuses that are final."""
 _MOST_CALLS = 10_000
+"""How many calls are kept; the oldest are dropped first."""
 _E164 = re.compile(r"\+[1-9]\d{1,14}|(sip|client|sim):.+")
-_FIRST_NUMBER = 1 << 40  # SIDs of calls made here differ from those of a soak's
-
-
+_FIRST_NUMBER = 1 << 40
+"""Number of the first call, far above those of a run's other calls, so that their SIDs differ."""
 _CODES = {401: 20003, 403: 20403, 404: 20404, 429: 20429, 503: 20503}
+"""Twilio's error code for each HTTP status of a fault."""
 
 
 class RestError(Exception):
-    """An answer with Twilio's error JSON."""
+    """A request that is answered with Twilio's error JSON.
+
+    Args:
+        status: the HTTP status.
+        code: Twilio's error code.
+    """
 
     def __init__(self, status: int, code: int, message: str) -> None:
         super().__init__(message)
@@ -55,10 +62,10 @@ class RestError(Exception):
 
 @dataclass
 class _Record:
-    """One call as the API shows it."""
+    """One call that the API has created."""
 
     running: CallInProgress
-    line: Line
+    parties: CallParties
     created: datetime
     record: bool
     task: asyncio.Task[PhoneCall] | None = None
@@ -79,17 +86,19 @@ class _Record:
 class TwilioRest:
     """The REST API on a port. Use as an async context manager.
 
-    Calls that are created are made: the server's TwiML is fetched, and `answer` gives the person who picks up.
+    A call that is created is carried out: the server's TwiML is fetched, and `answer` makes the person who picks up.
+
+    Raises OSError on entering when the port is in use.
     """
 
     answer: Answer
     ledger: Ledger
-    line: Line = field(default_factory=lambda: Line(direction="outbound-api"))
+    parties: CallParties = field(default_factory=lambda: CallParties(direction="outbound-api"))
     pace: Pace = field(default_factory=Pace)
     faults: FaultPlan = field(default_factory=FaultPlan)
-    """How it fails, on the endpoint `rest` at `request`; and how the calls fail that it makes."""
+    """How the API fails (endpoint `rest`, moment `request`), and the calls that it makes."""
     tls: ssl.SSLContext | None = None
-    """Serves https with this context."""
+    """The context to serve https with; None for http."""
     host: str = "127.0.0.1"
     port: int = 0
     _calls: dict[str, _Record] = field(default_factory=dict)
@@ -137,7 +146,7 @@ class TwilioRest:
     ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def route(request: web.Request) -> web.StreamResponse:
             entry = self.ledger.opened("twilio", "rest", peer_of(request), f"{request.method} {request.path}")
-            ending = "dropped"
+            ending, reason = "dropped", EndReason.DROPPED
             try:
                 try:
                     fault = self.faults.draw("rest", "request")
@@ -151,19 +160,19 @@ class TwilioRest:
                     body = RestError(answered.status, _CODES.get(answered.status, 20500), str(answered)).body
                     response = web.json_response(body, status=answered.status, headers=answered.headers)
                 except Gone:
-                    ending = "ended by a fault"
-                    return web.Response()  # to nobody: the connection is no more
-                ending = str(response.status)
+                    ending, reason = "ended by a fault", EndReason.FAULT
+                    return web.Response()  # sent to nobody: the connection has ended
+                ending, reason = str(response.status), reason_for_status(response.status)
             finally:
-                self.ledger.closed(entry, ending)
+                self.ledger.closed(entry, ending, reason)
             return response
 
         return route
 
     def _authenticate(self, request: web.Request) -> None:
-        expected = base64.b64encode(f"{self.line.account_sid}:{self.line.auth_token}".encode()).decode()
-        account = request.match_info.get("account", self.line.account_sid)
-        if request.headers.get("Authorization") != f"Basic {expected}" or account != self.line.account_sid:
+        expected = base64.b64encode(f"{self.parties.account_sid}:{self.parties.auth_token}".encode()).decode()
+        account = request.match_info.get("account", self.parties.account_sid)
+        if request.headers.get("Authorization") != f"Basic {expected}" or account != self.parties.account_sid:
             raise RestError(401, 20003, "Authenticate")
 
     async def _create(self, _request: web.Request, form: dict[str, str]) -> web.Response:
@@ -179,11 +188,11 @@ class TwilioRest:
         url, verbs = _document(form)
         if url is None and verbs is None:
             raise RestError(400, 21205, "Url parameter is required.")
-        line = replace(self.line, caller=caller, called=called)
+        parties = replace(self.parties, caller=caller, called=called)
         phone = Phone(
             url or "http://127.0.0.1/",
             self.ledger,
-            line=line,
+            parties=parties,
             pace=self.pace,
             status_callback=form.get("StatusCallback", ""),
             status_events=tuple(form.get("StatusCallbackEvent", "completed").split()),
@@ -191,7 +200,7 @@ class TwilioRest:
         )
         running = CallInProgress(phone, self.answer, StreamIds.numbered(next(self._numbers)), first=verbs)
         recorded = form.get("Record", "").lower() == "true"
-        record = _Record(running, line, datetime.now(UTC), recorded)
+        record = _Record(running, parties, datetime.now(UTC), recorded)
         self._calls[record.sid] = record
         while len(self._calls) > _MOST_CALLS:
             self._calls.pop(next(iter(self._calls)))
@@ -224,14 +233,14 @@ class TwilioRest:
             record.running.hang_up()
             if status == "canceled":
                 record.final = "canceled"
-            await self._settled(record)
+            await self._until_over(record)
         elif verbs is not None:
-            record.running.go_on_with(verbs)
+            record.running.play(verbs)
         elif url is not None:
             record.running.redirect(url, "GET" if form.get("Method", "POST").upper() == "GET" else "POST")
         return web.json_response(self._shown(record))
 
-    async def _settled(self, record: _Record) -> None:
+    async def _until_over(self, record: _Record) -> None:
         if record.task is not None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(record.task), 5.0)
@@ -273,18 +282,18 @@ class TwilioRest:
         return record
 
     def _shown(self, record: _Record) -> dict[str, Any]:
-        uri = f"/{_VERSION}/Accounts/{record.line.account_sid}/Calls/{record.sid}"
+        uri = f"/{_VERSION}/Accounts/{record.parties.account_sid}/Calls/{record.sid}"
         ended = record.ended if record.status in _OVER else None
         duration = (ended - record.started).total_seconds() if ended and record.started else None
         return {
             "sid": record.sid,
-            "account_sid": record.line.account_sid,
-            "to": record.line.called,
-            "to_formatted": record.line.called,
-            "from": record.line.caller,
-            "from_formatted": record.line.caller,
+            "account_sid": record.parties.account_sid,
+            "to": record.parties.called,
+            "to_formatted": record.parties.called,
+            "from": record.parties.caller,
+            "from_formatted": record.parties.caller,
             "status": record.status,
-            "direction": record.line.direction,
+            "direction": record.parties.direction,
             "api_version": _VERSION,
             "date_created": format_datetime(record.created),
             "date_updated": format_datetime(ended or record.created),
@@ -310,14 +319,14 @@ class TwilioRest:
 async def _form(request: web.Request) -> dict[str, str]:
     try:
         given = await request.post()
-        # What is given several times (StatusCallbackEvent) has spaces between.
+        # The values of a field that is given several times (StatusCallbackEvent) are joined by spaces.
         return {name: " ".join(str(value) for value in given.getall(name)) for name in given}
     except ValueError:
         raise RestError(400, 20001, "The body is not a form.") from None
 
 
 def _document(form: dict[str, str]) -> tuple[str | None, tuple[twiml.Verb, ...] | None]:
-    """(URL, verbs) that a request gives for the call. Raises RestError."""
+    """The document that a request gives for the call: (URL, None), (None, verbs) or two Nones. Raises RestError."""
     if "Twiml" in form:
         try:
             return None, twiml.parse(form["Twiml"])
@@ -331,11 +340,11 @@ def _document(form: dict[str, str]) -> tuple[str | None, tuple[twiml.Verb, ...] 
 
 def _recording(record: _Record) -> dict[str, Any]:
     sid = "RE" + record.sid[2:]
-    uri = f"/{_VERSION}/Accounts/{record.line.account_sid}/Recordings/{sid}"
+    uri = f"/{_VERSION}/Accounts/{record.parties.account_sid}/Recordings/{sid}"
     ended = record.ended or record.created
     return {
         "sid": sid,
-        "account_sid": record.line.account_sid,
+        "account_sid": record.parties.account_sid,
         "call_sid": record.sid,
         "api_version": _VERSION,
         "channels": 1,
@@ -354,7 +363,7 @@ def _recording(record: _Record) -> dict[str, Any]:
 
 
 def _page(request: web.Request, name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """One page of a list, with the links to its neighbours."""
+    """One page of a list, with the links to the pages before and after."""
     try:
         page, size = int(request.query.get("Page", "0")), int(request.query.get("PageSize", "50"))
     except ValueError:

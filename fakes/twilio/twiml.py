@@ -1,7 +1,7 @@
-"""TwiML: the document that a webhook answers with, as plain data.
+"""TwiML: the document that a webhook answers with, parsed into plain data.
 
-Verbs, nouns and attributes are those of Twilio's docs, "TwiML for Programmable Voice". A verb that Twilio has and
-the fake does not play is kept as `Unknown`, to be reported; a document that Twilio would refuse raises TwimlError.
+Verbs, nouns and attributes are those of Twilio's docs, "TwiML for Programmable Voice". A verb that the fake does not
+support becomes `Unknown`, to be reported; a document that Twilio would refuse raises TwimlError.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 MOST_BYTES = 64 * 1024
-"""Longest document that Twilio takes (error 11750)."""
+"""Largest document that Twilio accepts (error 11750)."""
 
 Method = Literal["GET", "POST"]
 
@@ -51,7 +51,7 @@ class Pause:
 
 @dataclass(frozen=True)
 class Redirect:
-    """Go on with the document at another URL."""
+    """Continue with the document at another URL."""
 
     url: str
     method: Method = "POST"
@@ -80,7 +80,7 @@ class Dial:
 
 @dataclass(frozen=True)
 class Gather:
-    """Take keys or speech from the caller, saying something meanwhile."""
+    """Collect keys or speech from the caller, while the prompts play."""
 
     action: str = ""
     method: Method = "POST"
@@ -108,7 +108,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class ConversationRelay:
-    """A text conversation: Twilio hears and speaks, the server gets and gives words."""
+    """A conversation in text: Twilio converts speech to text and back, the server receives and sends text."""
 
     url: str
     parameters: Mapping[str, str] = field(default_factory=dict)
@@ -119,7 +119,7 @@ class ConversationRelay:
 
 @dataclass(frozen=True)
 class Unknown:
-    """A verb that the fake does not play."""
+    """A verb that the fake does not support."""
 
     name: str
 

@@ -1,1 +1,1 @@
-"""Calls to the server under test: one, a batch, and how fast. Judges nothing."""
+"""Makes calls to the server under test, singly and in batches, and controls their speed. Judges nothing."""

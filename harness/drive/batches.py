@@ -1,4 +1,4 @@
-"""The calls of a run: made in batches, counted, and given up when the server has died."""
+"""The calls of a run: made in batches, counted, and stopped when the server has ended."""
 
 from __future__ import annotations
 
@@ -19,17 +19,21 @@ from leakline.harness.server.process import Sut
 from leakline.scenarios.scenario import Scenario
 
 _CALL_LIMIT_S = 180.0
-_WATCHED_PATIENCE_S = 30.0
+"""Real seconds, on top of the script's own length, after which a call is given up and counts as failed."""
+_TRACED_PATIENCE_S = 30.0
+"""How long callers wait for the agent to say something in a trace window, in seconds."""
 _DEEP_SLOWDOWN = 4.0
-"""At full speed the restaurant, watched so, took three times the processor time, and the wall time too."""
-_LAST_GASP_S = 0.5
+"""By how much calls are slower while whole stacks are noted: measured at full speed, the reference server then took
+three times the processor time."""
+_GRACE_S = 0.5
+"""Real seconds in which a server that has just crashed is noticed to have ended, after a batch that failed whole."""
 
 
 class Progress(Protocol):
-    """Is told how many of some calls have been made."""
+    """What reports a phase's progress to the user."""
 
     def calls(self, done: int, total: int) -> None:
-        """So many of the phase's calls have been made."""
+        """`done` of the phase's `total` calls have been made."""
 
 
 class Calls:
@@ -37,7 +41,8 @@ class Calls:
 
     Args:
         url: the server's voice webhook (`http://`) or its Media Streams WebSocket (`ws://`).
-        speed: call seconds per second.
+        speed: call seconds per real second to begin with, and at the most.
+        restart: stops the server and starts it again, for a scenario with `restart_after_s`.
     """
 
     def __init__(
@@ -57,10 +62,11 @@ class Calls:
         self._slowdown = 1.0
         self.made = 0
         self.made_again = 0
-        """Calls of batches that failed whole, and were made again: they are among those made, and those failed."""
+        """Calls of batches in which every call failed, so that the batch was repeated. Both tries count as made."""
         self.failures: Counter[str] = Counter()
+        """How many calls did not go as scripted, by reason."""
         self.problems: Counter[str] = Counter()
-        """What Twilio would have refused of what the server sent."""
+        """Messages of the server that Twilio would have refused: how many calls by the first such message."""
         self._url = url
         self._scenario = scenario
         self._sut = sut
@@ -71,23 +77,26 @@ class Calls:
 
     @property
     def top_speed(self) -> float:
-        """Call seconds per second: less than was asked for once a caller was too fast to be heard, or in a watch."""
+        """The highest speed now, in call seconds per real second.
+
+        It is below the one asked for after a caller was too fast for the server to answer, and in a trace window.
+        """
         return min(self._fastest, max(1.0, self._fastest / self._slowdown))
 
     @property
     def is_patient(self) -> bool:
-        """Whether callers wait longer, since the server is slow while it is watched."""
+        """Whether callers wait longer, as in a trace window, which slows the server."""
         return self._telephone.patience_s > PATIENCE_S
 
     @property
     def stats(self) -> CallStats:
-        """How they went so far."""
+        """How many calls were made so far, and how they went."""
         return CallStats(self.made, self.made - self.failures.total(), dict(self.failures), self.made_again)
 
     async def batches(self, cycles: int, at_a_time: int) -> AsyncIterator[None]:
-        """Make `cycles` calls, `at_a_time` of them together; yields after each such batch.
+        """Make `cycles` calls in batches of `at_a_time` concurrent ones; yields after each batch.
 
-        Raises ServerEndedError when the SUT ends.
+        Raises ServerEndedError when the server ends, RunError when no call of a batch goes as scripted.
         """
         done = 0
         while done < cycles:
@@ -98,7 +107,7 @@ class Calls:
             yield
 
     async def one(self, scenario: Scenario | None = None) -> bool:
-        """Make one call, by another `scenario` if one is given; whether it goes as scripted, which is counted too."""
+        """Make one call, by the run's scenario or another, and count it; returns whether it went as scripted."""
         scenario, speed = scenario or self._scenario, self.pace.speed
         limit_s = _CALL_LIMIT_S + scenario.seconds / speed
         try:
@@ -112,18 +121,18 @@ class Calls:
         if failure:
             self.failures[failure] += 1
         if is_unanswered and not self._faults.has_struck:
-            self._be_slower(speed / 2)
+            self._slow_down_to(speed / 2)
         return not failure
 
     @contextlib.contextmanager
     def patiently(self, *, deep: bool = False) -> Iterator[None]:
-        """For a `with` in which the server is slow since it is watched: callers wait longer, and all may fail.
+        """For the length of a trace window, which slows the server: callers wait longer, and all of them may fail.
 
-        Of a `deep` watch they speak slower too: a server that cannot keep up is sent silence meanwhile, which makes
-        more for it to do.
+        With `deep` (whole stacks are noted) they speak slower too. A server that falls behind is sent silence
+        meanwhile, so at full speed its backlog would only grow.
         """
         before = self._telephone.patience_s, self._slowdown
-        self._telephone.patience_s, self._slowdown = _WATCHED_PATIENCE_S, _DEEP_SLOWDOWN if deep else 1.0
+        self._telephone.patience_s, self._slowdown = _TRACED_PATIENCE_S, _DEEP_SLOWDOWN if deep else 1.0
         self.pace.speed = min(self.pace.speed, self.top_speed)
         try:
             yield
@@ -131,11 +140,11 @@ class Calls:
             self._telephone.patience_s, self._slowdown = before
 
     async def _batch(self, size: int) -> None:
-        """`size` calls at a time; again, at the pace of real calls, when none of them went as scripted.
+        """Make `size` concurrent calls; when all of them fail, make them once more at the speed of real calls.
 
-        A server that starts on a busy machine may need longer than a fast caller gives it.
+        A server that starts on a busy machine may need longer than a fast caller waits.
 
-        Raises ServerEndedError when the server ended, RunError when none went then either and without a fault.
+        Raises ServerEndedError when the server ended, RunError when all failed again although no fault had struck.
         """
         made_before = self.made
         for slowly in (False, True):
@@ -143,24 +152,26 @@ class Calls:
             if slowly:
                 self.made_again += size
                 self.pace.speed = min(self.pace.speed, 1.0)
-            cut_off = (
-                [] if self._scenario.restart_after_s is None else [self._cut_off(self._scenario.restart_after_s)]
-            )
-            await self._sut.alive(asyncio.gather(*(self.one() for _ in range(size)), *cut_off))
+            after_s = self._scenario.restart_after_s
+            restart = [] if after_s is None else [self._restart_after(after_s)]
+            await self._sut.alive(asyncio.gather(*(self.one() for _ in range(size)), *restart))
             failed = self.failures - failed_before
             if self.is_patient or self._faults.has_struck or failed.total() < size:
                 return
-            await self._sut.alive(asyncio.sleep(_LAST_GASP_S))  # did they fail because the server has just died?
+            await self._sut.alive(asyncio.sleep(_GRACE_S))  # raises if they failed because it has crashed
         reasons = ", ".join(f"{reason} ({number} calls)" for reason, number in failed.most_common(3))
         when = f"after {made_before} calls " if made_before else ""
         raise RunError(f"{when}no call of {size} went as scripted: {reasons}{self._advice()}")
 
-    def _be_slower(self, speed: float) -> None:
-        """From now on: a server that takes no audio until its model is there misses what a fast caller has to say."""
+    def _slow_down_to(self, speed: float) -> None:
+        """Cap the speed from now on, at no less than that of real calls.
+
+        A server that drops audio until its model session is open misses what a fast caller says, and never answers.
+        """
         self._fastest = min(self._fastest, max(speed, 1.0))
         self.pace.speed = min(self.pace.speed, self.top_speed)
 
-    async def _cut_off(self, after_s: float) -> None:
+    async def _restart_after(self, after_s: float) -> None:
         await asyncio.sleep(after_s / self.pace.speed)
         await self._restart()
 

@@ -1,7 +1,8 @@
-"""What a caller hears, measured: answer latency, barge-in, jitter, gaps and underruns. Seconds of call time.
+"""The audio quality that one caller experiences: answer latency, barge-in, jitter, gaps and underruns.
 
-Pure and fed by the call's machine. Jitter is that of RFC 3550, section 6.4.1, over the server's media messages in
-place of RTP packets: a server that sends ahead of playback has some by its nature, and only underruns are heard.
+Pure: the call's state machine feeds it. All times are seconds of call time. Jitter is that of RFC 3550, section
+6.4.1, over the server's media messages in place of RTP packets. A server that sends ahead of playback shows some
+jitter by design; only an underrun can be heard.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from dataclasses import dataclass
 from leakline.fakes.audio import FRAME_S
 
 _ONE_TURN_S = 0.6
-"""Silence between two pieces of audio that is still a hole in one turn; after a longer one a new turn begins."""
+"""Longest silence between two pieces of audio that is still a gap within one turn; after more a new turn begins."""
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What one caller heard."""
+    """The audio quality of one call, in seconds of call time."""
 
     first_audio_s: float | None = None
     """From the stream's start to the first audio; None when there was none."""
@@ -25,17 +26,17 @@ class Heard:
     silences_s: tuple[float, ...] = ()
     """For each interruption: from the caller's first frame to the end of what the agent said."""
     jitter_s: float = 0.0
-    """The most that the interarrival jitter came to."""
+    """The highest value of the interarrival jitter."""
     longest_gap_s: float = 0.0
     """The longest wait between two pieces of audio of one turn."""
     underruns: int = 0
     """How often playback ran dry within a turn, for more than one frame."""
     dry_s: float = 0.0
-    """How long in all."""
+    """How long playback was dry in all underruns together."""
 
 
 class Meter:
-    """Takes notes while a call goes on."""
+    """Measures one call's audio while it arrives. `now` and `playing_until` are seconds of call time."""
 
     def __init__(self) -> None:
         self._first: float | None = None
@@ -45,22 +46,22 @@ class Meter:
         self._interrupted_at: float | None = None
         self._last_at = -1.0
         self._last_length = 0.0
-        self._jitter = self._most_jitter = 0.0
+        self._jitter = self._max_jitter = 0.0
         self._gap = 0.0
         self._underruns = 0
         self._dry = 0.0
 
     def speaks(self, now: float, playing_until: float) -> None:
-        """The caller begins to speak; what plays until then is interrupted."""
+        """The caller begins to speak; audio that would play until `playing_until` is interrupted."""
         if playing_until > now:
             self._interrupted_at = now
 
     def has_spoken(self, now: float) -> None:
-        """The caller has said what it had to say."""
+        """The caller has finished speaking: the agent's answer is timed from here."""
         self._asked_at = now
 
     def audio(self, now: float, length: float, playing_until: float) -> None:
-        """A piece of audio arrives; `playing_until` is when what came before it has played."""
+        """`length` seconds of audio arrive; `playing_until` is when the audio before it has played."""
         if self._first is None:
             self._first = now
         if self._interrupted_at is not None and now > playing_until:
@@ -73,8 +74,8 @@ class Meter:
             if dry < _ONE_TURN_S:
                 late = waited - self._last_length
                 self._jitter += (abs(late) - self._jitter) / 16
-                if self._jitter > self._most_jitter:
-                    self._most_jitter = self._jitter
+                if self._jitter > self._max_jitter:
+                    self._max_jitter = self._jitter
                 if waited > self._gap:
                     self._gap = waited
                 if dry > FRAME_S:
@@ -83,18 +84,18 @@ class Meter:
         self._last_at, self._last_length = now, length
 
     def silent(self, when: float) -> None:
-        """What the agent said is at an end: it has played, or the server has cleared it."""
+        """The agent's audio ended at `when`: it has played, or the server has cleared it."""
         if self._interrupted_at is not None:
             self._silences.append(max(0.0, when - self._interrupted_at))
             self._interrupted_at = None
 
     def heard(self) -> Heard:
-        """What there is so far."""
+        """The measurements so far."""
         return Heard(
             self._first,
             tuple(self._answers),
             tuple(self._silences),
-            self._most_jitter,
+            self._max_jitter,
             self._gap,
             self._underruns,
             self._dry,

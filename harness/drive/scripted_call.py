@@ -23,11 +23,14 @@ from leakline.scenarios.scenario import Scenario
 from leakline.scenarios.steps import Agent, Drop, HangUp, Listen, Pause, Press, Say, Send
 
 PATIENCE_S = 5.0
-"""How long a caller usually waits for the agent to say something."""
+"""How long a caller usually waits for the agent to say something, in seconds."""
 
 _QUIET_S = 1.0
+"""Seconds of call time without new audio after which the agent's turn is over, if it was shorter than scripted."""
 _LEAST_REAL_QUIET_S = 0.3
+"""The same at the least in real seconds, for fast calls: the server's own work does not speed up with the call."""
 _TOLERANCE_S = 0.06
+"""By how much the audio may fall short of the script's length and still count as all of it: three frames."""
 
 
 @lru_cache(maxsize=64)
@@ -36,11 +39,11 @@ def _spoken(seconds: float, fmt: AudioFormat) -> tuple[str, ...]:
     return tuple(base64.b64encode(frame).decode("ascii") for frame in speech_frames(seconds, fmt=fmt))
 
 
-AnyLine = MediaStream | ConversationRelay | BrowserStream
-"""What a caller may be on."""
+CallerStream = MediaStream | ConversationRelay | BrowserStream
+"""The caller's end of its connection to the server: a Twilio stream of either kind, or a browser's WebSocket."""
 
 
-def _line_of(browser: Browser | None, ids: StreamIds) -> MediaStream | BrowserStream:
+def _default_stream(browser: Browser | None, ids: StreamIds) -> MediaStream | BrowserStream:
     if browser is None:
         return MediaStream(ids)
     before, _, after = browser.audio.partition(PAYLOAD)
@@ -54,8 +57,8 @@ class ScriptedCall:
         speed: call seconds per second; patience is kept in real time too.
         patience_s: how long the caller waits for the agent to say something: in call time, and at least as long in
             real time.
-        stream: the line that the caller is on; by default a new Media Stream, or a browser's session where the
-            scenario has a browser. It may be set until the call begins.
+        stream: the caller's end of the connection; by default a new Media Stream, or a browser's session where
+            the scenario has a browser. It may be replaced until `begin`.
     """
 
     def __init__(
@@ -65,25 +68,25 @@ class ScriptedCall:
         *,
         speed: float = 1.0,
         patience_s: float = PATIENCE_S,
-        stream: AnyLine | None = None,
+        stream: CallerStream | None = None,
     ) -> None:
         self.goodbye: Goodbye | None = None
         self.failure = ""
         """Why the call did not go as scripted; empty while it does."""
         self.is_unanswered = False
-        """Whether that is why: the agent owes an answer."""
+        """Whether it failed because the caller heard nothing while it waited for an answer."""
         self.problems: list[str] = []
         """Messages of the server that Twilio would have refused."""
         self.ids = ids
-        self.stream: AnyLine = stream if stream is not None else _line_of(scenario.browser, ids)
-        # Which call it is, to who hears it at the other end of the server.
+        self.stream: CallerStream = stream if stream is not None else _default_stream(scenario.browser, ids)
+        # It carries the call's number, so that the fake model can tell which call a session belongs to.
         self._silence = base64.b64encode(tagged_silence(ids.number)).decode("ascii")
         self._steps = scenario.steps
         self._is_refusable = scenario.refusable
         self._at = -1
         self._is_done: Callable[[float], bool] = _at_once
         self._frames: tuple[str, ...] = ()
-        self._next = 0  # an index into what all calls share: a queue of their own would not stay in the cache
+        self._next = 0  # an index into frames that all calls share: a queue for each call would miss the CPU's cache
         self._words: str | None = None
         self._keys: deque[str] = deque()
         self._meter = Meter()
@@ -105,7 +108,7 @@ class ScriptedCall:
 
     @property
     def heard(self) -> Heard:
-        """What the caller heard so far, measured."""
+        """The audio quality so far."""
         return self._meter.heard()
 
     def begin(self) -> Sequence[Message]:
@@ -143,14 +146,14 @@ class ScriptedCall:
             at = self._next
             if at < len(self._frames) and self._media is not None and not self._keys and not self._media.marks:
                 self._next = at + 1
-                return self._media.media(self._frames[at])  # nine of ten frames of a caller who speaks
+                return self._media.media(self._frames[at])  # the fast path: nine of ten frames of a caller who speaks
             return self._due(now)
         messages = self._uplink.frame(now, self._due(now))
         return messages if self.goodbye != "stop" else [*messages, *self._uplink.flush()]
 
     def _due(self, now: float) -> Sequence[Message]:
         while self.goodbye is None and self._is_done(now):
-            self._go_on(now)
+            self._begin_step(now)
         messages: list[Message] = [*self.stream.played(now), *self._page]
         self._page = []
         if self._keys and not isinstance(self.stream, BrowserStream):
@@ -160,7 +163,7 @@ class ScriptedCall:
         if self.goodbye is None and self._media is not None:
             messages += self._sound(self._take_frame() or self._silence)
         elif self.goodbye is None and isinstance(self.stream, ConversationRelay):
-            # The words take as long to say; they arrive as text when they have been said.
+            # The words take as long as their audio would; the server gets them as text when they have been said.
             is_last = self._take_frame() and not self._is_speaking
             if is_last and self._words is not None:
                 messages += self.stream.prompt(self._words, now)
@@ -190,16 +193,16 @@ class ScriptedCall:
         return self.stream.stop()
 
     def refused(self, detail: str) -> None:
-        """Note that the server took no stream: a failure unless the script allows for it."""
+        """Note that the server accepted no stream: a failure unless the scenario is refusable."""
         if not self._is_refusable:
             self.failure = f"refused: {detail}"
 
     def ended_by_server(self, detail: str) -> None:
-        """Note that the server ended the stream: a failure unless the script was at its end, or allows for it."""
+        """Note that the server ended the stream: a failure unless the script was finished or is refusable."""
         if not self.finished and not self.failure and not self._is_refusable:
             self.failure = f"the server {detail} during {self._step_name()}"
 
-    def _go_on(self, now: float) -> None:
+    def _begin_step(self, now: float) -> None:
         self._at += 1
         self._since = now
         self._is_done = _at_once

@@ -1,4 +1,4 @@
-"""The caller's network on the way to the server: what it holds back, and what it loses. A Sans-I/O machine."""
+"""The caller's network on the way to the server, as a Sans-I/O machine: it delays messages and loses frames."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from leakline.fakes.audio import FRAME_S
 from leakline.scenarios.caller import Network
 
 _STALLS_EVERY_S = 1.0
+"""Mean time between two moments at which the network begins to hold messages back, in seconds of call time."""
 
 Message = str | bytes
+"""A WebSocket message, as text or binary."""
 
 
 class Uplink:
-    """Of one call; the same `number` meets with the same fate."""
+    """One call's network. The call's `number` seeds it: the same number has the same delays and losses."""
 
     def __init__(self, network: Network, number: int) -> None:
         self._network = network
@@ -23,11 +25,11 @@ class Uplink:
         self._until: float | None = None
 
     def loses(self) -> bool:
-        """Whether the frame that is due is lost."""
+        """Whether the next audio frame is lost. Draws anew at each call."""
         return self._random.random() < self._network.loss
 
     def frame(self, now: float, messages: Sequence[Message]) -> list[Message]:
-        """What comes through at this frame, of what is due and of what was held back."""
+        """The messages that get through at the frame that is due `now`, those held back before included."""
         self._held += messages
         if self._until is not None and now < self._until:
             return []
@@ -37,13 +39,13 @@ class Uplink:
         return self.flush()
 
     def answer(self, messages: Sequence[Message]) -> list[Message]:
-        """What comes through of an answer between two frames: nothing overtakes what is held back."""
+        """The part of an answer sent between two frames that gets through: it never overtakes what is held back."""
         if self._until is None:
             return list(messages)
         self._held += messages
         return []
 
     def flush(self) -> list[Message]:
-        """All that is held back."""
+        """Release all messages that are held back."""
         held, self._held = self._held, []
         return held

@@ -15,7 +15,7 @@ from leakline.harness.data.errors import UsageError
 from leakline.harness.judge import budgets
 from leakline.harness.judge.budgets import Policy
 from leakline.harness.measure import gauges
-from leakline.harness.server import intercept
+from leakline.harness.server import certificates
 from leakline.scenarios.library import load
 from leakline.scenarios.scenario import Scenario, ScenarioError
 
@@ -108,7 +108,7 @@ class SoakSettings:
             raise UsageError(f"env: expected names and texts, found {self.env!r}")
         if not isinstance(self.intercept, tuple) or not all(isinstance(host, str) for host in self.intercept):
             raise UsageError(f"intercept: expected a list of hosts, found {self.intercept!r}")
-        intercept.check(self.intercept)
+        certificates.check_hosts(self.intercept)
         if not isinstance(self.gauges, Mapping) or not all(isinstance(v, str) for v in self.gauges.values()):
             raise UsageError(f"gauges: expected names and texts, found {self.gauges!r}")
         gauges.parse(self.gauges)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from leakline.harness.data.model import MEMORY, Finding, Growth, Level, Resource, RunResult, Sample
 from leakline.harness.data.words import truncate
-from leakline.harness.drive.governor import govern, idle
+from leakline.harness.drive.governor import govern, until_idle
 from leakline.harness.judge.cool_down import CoolDown
 from leakline.harness.judge.growth import (
     FINAL_ANALYSIS,
@@ -93,7 +93,7 @@ class _Run:
 
     async def carry_out(self) -> Measured:
         await self._stage.until_ready()
-        governor = asyncio.create_task(govern(self._calls.pace, self._sut, most=lambda: self._calls.top_speed))
+        governor = asyncio.create_task(govern(self._calls.pace, self._sut, top_speed=lambda: self._calls.top_speed))
         try:
             return await self._soak()
         finally:
@@ -103,7 +103,7 @@ class _Run:
         settings = self._settings
         self._observer.phase("warm-up")
         await self._stage.make(settings.warmup, self._at_a_time)
-        await self._sut.alive(idle(self._sut))
+        await self._sut.alive(until_idle(self._sut))
         self._observer.phase("calls")
         counted_from = self._calls.made
         await self._sample_after(0)

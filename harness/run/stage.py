@@ -18,7 +18,7 @@ from leakline.harness.data.errors import RunError, ServerEndedError, UsageError
 from leakline.harness.data.model import Allocation, CallStats, Finding, Growth, Level, Resource, RunResult, Sample
 from leakline.harness.data.words import truncate
 from leakline.harness.drive.batches import Calls
-from leakline.harness.drive.telephone import API_KEY, Telephone, model_environment, on_line
+from leakline.harness.drive.telephone import API_KEY, Telephone, model_environment, on_stream
 from leakline.harness.judge.budgets import Policy
 from leakline.harness.judge.outcome import Evidence, decide
 from leakline.harness.measure import process
@@ -34,7 +34,7 @@ from leakline.harness.run.mishap import traceback_in
 from leakline.harness.run.observer import Observer
 from leakline.harness.run.settings import SoakSettings
 from leakline.harness.server.attached import Attached
-from leakline.harness.server.intercept import OPENAI, TWILIO, Interception
+from leakline.harness.server.certificates import OPENAI, TWILIO, CertificateAuthority
 from leakline.harness.server.ports import free_port, is_listening
 from leakline.harness.server.process import STOP_S, Sut, parse_command
 from leakline.harness.server.reaper import Reaper
@@ -269,9 +269,9 @@ async def _start_fakes(
         )
         await stack.enter_async_context(openai)
         return {**given, **model_environment(openai), **settings.env}
-    interception = stack.enter_context(Interception(settings.intercept))
+    authority = stack.enter_context(CertificateAuthority(settings.intercept))
     addresses = {}
-    tls = interception.context(OPENAI) if OPENAI in settings.intercept else None
+    tls = authority.context(OPENAI) if OPENAI in settings.intercept else None
     openai = OpenAIServer(
         scenario.model_script, ledger, speed=settings.speed, faults=faults, tls=tls, port=settings.openai_port
     )
@@ -284,13 +284,13 @@ async def _start_fakes(
     if TWILIO in settings.intercept:
         telephone = Telephone(ledger, pace=Pace(settings.speed), faults=faults)
         twilio = TwilioRest(
-            lambda stream: on_line(telephone.caller(scenario), stream),
+            lambda stream: on_stream(telephone.caller(scenario), stream),
             ledger,
             pace=Pace(settings.speed),
             faults=faults,
-            tls=interception.context(TWILIO),
+            tls=authority.context(TWILIO),
         )
         await stack.enter_async_context(twilio)
-        given |= {"TWILIO_ACCOUNT_SID": twilio.line.account_sid, "TWILIO_AUTH_TOKEN": twilio.line.auth_token}
+        given |= {"TWILIO_ACCOUNT_SID": twilio.parties.account_sid, "TWILIO_AUTH_TOKEN": twilio.parties.auth_token}
         addresses[TWILIO] = twilio.address
-    return {**interception.environment(given, addresses), **settings.env}
+    return {**authority.environment(given, addresses), **settings.env}

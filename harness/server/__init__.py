@@ -1,1 +1,1 @@
-"""The process under test, started or found running, and what is left of it cleaned up. Knows of no probe."""
+"""The server's process, started by the run or attached to, and the cleaning up after it. Knows of no probe."""

@@ -1,4 +1,4 @@
-"""A server that runs already: measured where it stands, and left running."""
+"""A server that was already running: leakline attaches to it, and leaves it running."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from leakline.harness.data.errors import UsageError
 from leakline.harness.server.process import Sut
 
 _POLL_S = 0.2
+"""How often it is looked up whether the process still runs, in seconds."""
 
 
 class Attached(Sut):
     """A process that somebody else has started, with its children. It is never stopped.
 
-    Raises UsageError when there is no such process, or none that may be looked at.
+    Raises UsageError when there is no such process, or it belongs to another user.
     """
 
     def __init__(self, pid: int) -> None:
@@ -52,18 +53,18 @@ class Attached(Sut):
 
     async def ended(self) -> None:
         """Wait until it has ended."""
-        while self.is_running:  # noqa: ASYNC110  (not our child: nobody tells)
+        while self.is_running:  # noqa: ASYNC110  (not our child: its exit cannot be awaited)
             await asyncio.sleep(_POLL_S)
 
     def how_it_ended(self) -> str:
-        """That it did: how is for its parent to know."""
+        """`ended`: only its parent process can read the exit status."""
         return "ended"
 
     async def stop(self) -> None:
         """Leave it running."""
 
     def family(self, *, ended: bool = False) -> list[psutil.Process]:
-        """The process and its children."""
+        """The process and its descendants that run; with `ended`, zombies too."""
         with contextlib.suppress(psutil.NoSuchProcess):
             found = [self._attached, *self._attached.children(recursive=True)]
             return [p for p in found if ended or (p.is_running() and p.status() != psutil.STATUS_ZOMBIE)]

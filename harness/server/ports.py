@@ -10,12 +10,15 @@ import socket
 from leakline.harness.data.errors import RunError
 
 _PORTS, _TRIES = range(10_000, 32_000), 100
+"""Ports below Linux's ephemeral range (from 32,768, ip_local_port_range), and how many of them are tried."""
 
 
 def free_port() -> int:
-    """A TCP port that nothing uses now, of those that the system gives to nobody by itself (they begin at 32,768).
+    """A TCP port that is free now, from outside of the system's ephemeral range.
 
-    One of its own choice may be a connection's end by the time that a server listens on it.
+    A port that the system chooses (port 0) may be taken by some outgoing connection before the server listens on it.
+
+    Raises RunError when none of those tried is free.
     """
     for port in random.SystemRandom().sample(_PORTS, _TRIES):
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -25,7 +28,7 @@ def free_port() -> int:
 
 
 async def is_listening(host: str, port: int) -> bool:
-    """Whether something takes connections there."""
+    """Whether something accepts TCP connections at `host:port`."""
     try:
         _, writer = await asyncio.open_connection(host, port)
     except OSError:

@@ -1,4 +1,4 @@
-"""The SUT as a process of its own: started, watched until it listens, and stopped with all that it started."""
+"""The server as a child process: started, awaited until it listens, and stopped with all that it started."""
 
 from __future__ import annotations
 
@@ -24,13 +24,17 @@ T = TypeVar("T")
 
 _POLL_S = 0.05
 STOP_S = 5.0
-"""What a server is given to end after SIGTERM."""
-_LAST_BREATH_S = 0.5
-"""For what a server has started and does not wait for, once it has ended itself."""
+"""Seconds that a server has to end after SIGTERM, before SIGKILL."""
+_EXIT_GRACE_S = 0.5
+"""Grace period, in seconds, in which a server's own children may end after it, before they count as left behind."""
 _LAST_LINES = 5
+"""How many of the last lines that a server printed an error message quotes."""
 _MOST_PRINTED_BYTES = 8 * 1024 * 1024
+"""How much of the log is read to find out what the server said."""
 _MOST_LOG_BYTES, _KEPT_LOG_BYTES = 64 * 1024 * 1024, 8 * 1024 * 1024
+"""Size above which the log file is cut, and how much of its end is kept."""
 _TRIM_EVERY_S = 0.5
+"""How often the log's size is checked, in seconds."""
 
 
 def parse_command(command: str) -> tuple[str, ...]:
@@ -48,13 +52,13 @@ def parse_command(command: str) -> tuple[str, ...]:
 
 
 class Sut:
-    """A server process. Use as an async context manager: it runs inside, and nothing of it is left after.
+    """A server process. Use as an async context manager: it runs inside, and is stopped with its children at the end.
 
     Args:
         command: the program and its arguments.
         environment: the whole environment of the process.
         log: where its standard output and error go.
-        reaper: ends it if the run cannot.
+        reaper: ends it if the run is killed before it can.
 
     Raises UsageError on entering when the program cannot be started.
     """
@@ -67,15 +71,15 @@ class Sut:
         self._environment = dict(environment)
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
-        # One for all who wait: asyncio keeps what each `Process.wait()` waits with until the process ends.
+        # One task for all who wait: asyncio keeps a future for each `Process.wait()` until the process ends.
         self._exit: asyncio.Task[int] | None = None
         self._trimmer: asyncio.Task[None] | None = None
         self._started_again = asyncio.Event()
         self._started_again.set()
         self.restarts = 0
-        """How often it was stopped in the middle of its work and started again."""
+        """How often it was restarted."""
         self.outlived = 0
-        """Processes that were still there when it should have ended by SIGTERM: itself, or what it had started."""
+        """How many processes, itself or its children, still ran after SIGTERM and the grace period."""
 
     async def __aenter__(self) -> Self:
         self._log.write_bytes(b"")
@@ -84,7 +88,7 @@ class Sut:
         return self
 
     async def _start(self) -> None:
-        with self._log.open("ab") as output:  # appended to, so that it can be cut meanwhile
+        with self._log.open("ab") as output:  # in append mode, so that `_trim` can cut the file
             try:
                 self._process = await asyncio.create_subprocess_exec(
                     *self._command,
@@ -92,17 +96,17 @@ class Sut:
                     stdout=output,
                     stderr=asyncio.subprocess.STDOUT,
                     env=self._environment,
-                    start_new_session=True,  # what it starts stays findable by its session
+                    start_new_session=True,  # its children are found by their session
                 )
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or error
                 raise UsageError(f"sut: cannot run {self._command[0]!r}: {reason}") from None
         self._exit = asyncio.create_task(self._process.wait())
         if self._reaper is not None:
-            self._reaper.watch(self._process.pid)
+            self._reaper.track(self._process.pid)
 
     async def restart(self) -> None:
-        """Stop it as a deployment does, and start it again. What it leaves behind is counted, and ended."""
+        """Stop it with SIGTERM, as a deployment does, and start it again; what it leaves running is killed."""
         self._started_again.clear()
         try:
             await self.stop()
@@ -119,7 +123,7 @@ class Sut:
         await self.stop()
 
     async def _trim(self) -> None:
-        """Keep the log to some size: a server may print for days."""
+        """Cut the log when it is too large: a server may print for days."""
         while True:
             await asyncio.sleep(_TRIM_EVERY_S)
             with contextlib.suppress(OSError):
@@ -127,7 +131,7 @@ class Sut:
                     with self._log.open("r+b") as log:
                         log.seek(-_KEPT_LOG_BYTES, os.SEEK_END)
                         newest = log.read()
-                        newest += log.read()  # what was printed meanwhile: it may have been the last words
+                        newest += log.read()  # printed since: perhaps the reason why it ended
                         log.seek(0)
                         log.truncate()
                         log.write(b"[leakline: what was printed before has been cut]\n" + newest)
@@ -151,7 +155,7 @@ class Sut:
         return is_between or (self._process is not None and self._process.returncode is None)
 
     async def ended(self) -> None:
-        """Wait until the process has ended, by itself or not; not for a restart."""
+        """Wait until the process has ended, by itself or stopped for good; a restart does not count."""
         process = None
         while process is not self._process:
             process = self._process
@@ -160,7 +164,7 @@ class Sut:
             await self._started_again.wait()
 
     async def alive(self, work: Awaitable[T]) -> T:
-        """The result of `work`, unless the server ends first. Raises ServerEndedError then."""
+        """The result of `work`. Raises ServerEndedError when the server ends first; `work` is cancelled then."""
         task = asyncio.ensure_future(work)
         ended = asyncio.ensure_future(self.ended())
         try:
@@ -174,7 +178,7 @@ class Sut:
             await asyncio.gather(task, ended, return_exceptions=True)
 
     def how_it_ended(self) -> str:
-        """In words: `exited with status 3` or `was killed by SIGKILL`, and the last that it printed."""
+        """For an error message: `exited with status 3` or `was killed by SIGKILL`, and its last lines of output."""
         status = self._process.returncode if self._process is not None else None
         if status is None:
             return "is still running"
@@ -190,14 +194,14 @@ class Sut:
         return text + (f"; it printed: {' | '.join(lines)}" if lines else ", having printed nothing")
 
     def printed(self) -> str:
-        """The newest of what it printed, at most some megabytes."""
+        """The end of what it printed, at most 8 MiB."""
         try:
             return self._tail(_MOST_PRINTED_BYTES).decode("utf-8", "replace")
         except OSError:
             return ""
 
     def last_lines(self) -> list[str]:
-        """The last lines of what it printed, as printable text."""
+        """The last five lines that it printed, without control characters."""
         try:
             text = self._tail(4000).decode("utf-8", "replace")
         except OSError:
@@ -206,7 +210,7 @@ class Sut:
         return [line for line in lines if line][-_LAST_LINES:]
 
     async def until_listening(self, host: str, port: int, timeout_s: float) -> None:
-        """Wait until `host:port` takes connections. Raises RunError when it ends first, or never listens."""
+        """Wait until it accepts connections. Raises RunError when it ends first, or after `timeout_s` seconds."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if not self.is_running:
@@ -219,19 +223,19 @@ class Sut:
         raise RunError(f"the SUT did not listen on {host}:{port} within {timeout_s:g} s{printed}")
 
     async def stop(self) -> None:
-        """End the process and all that it started: SIGTERM, then SIGKILL to what is left after 5 s."""
+        """End the process with all that it started: SIGTERM to itself, SIGKILL to whatever is left after 5 s."""
         process = self._process
         if process is None:
             return
         family = members(process.pid)
         if process.returncode is None:
-            # Not process.terminate(): it may reap a process that has just died before asyncio does, and then
-            # nobody knows how it ended.
+            # Not process.terminate(): it may reap a process that has just ended before asyncio does, and its exit
+            # status would be lost.
             with contextlib.suppress(psutil.NoSuchProcess):
                 psutil.Process(process.pid).terminate()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), STOP_S)
-            await _until_gone(family, _LAST_BREATH_S)
+            await _until_gone(family, _EXIT_GRACE_S)
         left = {*family, *members(process.pid)}
         self.outlived += sum(is_running(member) for member in left)
         for member in left:
@@ -243,11 +247,11 @@ class Sut:
             self._reaper.forget(process.pid)
 
     def family(self, *, ended: bool = False) -> list[psutil.Process]:
-        """The process and all that it started and that still run; with `ended`, zombies too."""
+        """The process and its descendants that run; with `ended`, zombies too."""
         return members(self.pid, ended=ended)
 
 
-async def _until_gone(processes: Iterable[psutil.Process], most_s: float) -> None:
-    left, deadline = list(processes), time.monotonic() + most_s
+async def _until_gone(processes: Iterable[psutil.Process], limit_s: float) -> None:
+    left, deadline = list(processes), time.monotonic() + limit_s
     while any(is_running(process) for process in left) and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(_POLL_S)

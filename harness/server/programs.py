@@ -1,4 +1,4 @@
-"""Short programs that leakline runs for itself, within a limit."""
+"""Runs short helper programs, each within a time limit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 
 
 async def run_briefly(*command: str, limit_s: float) -> tuple[int, str]:
-    """A program's exit code, and the last line of its standard error; it is killed after `limit_s` seconds."""
+    """Run a program to its end: (exit code, last line of its standard error).
+
+    After `limit_s` seconds it is killed, and the code is 1. Raises OSError when it cannot be started.
+    """
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.DEVNULL,

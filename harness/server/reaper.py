@@ -1,11 +1,11 @@
-"""Ends what a run has started when the run cannot: a small process beside it, which outlives a SIGKILL.
+"""Ends the servers of a run that was killed: a small process of its own, which survives the run's SIGKILL.
 
-It is told on its standard input which sessions there are; when that ends without a word, they are ended, and the
-run's folders for temporary files are removed.
+The run writes to its standard input, a command per line. When the input ends without `done`, the run has been
+killed: the reaper ends every process of the sessions that it tracks and removes the run's temporary folders.
 
-    watch PID      a process that leads a session
+    track PID      this process leads a session: end it if the run is killed
     forget PID     it has ended
-    bye            all is done
+    done           the run is over, and has ended everything itself
 """
 
 from __future__ import annotations
@@ -24,20 +24,21 @@ import psutil
 from leakline.harness.server import scratch
 
 _TERM_S, _KILL_S = 2.0, 2.0
+"""Seconds that processes have to end after SIGTERM, and after SIGKILL."""
 _POLL_S = 0.05
 
 
 class Reaper:
-    """The run's end of it. Use as a context manager around all that it watches."""
+    """Starts the reaper process and talks to it. Use as a context manager around all that it shall end."""
 
     def __enter__(self) -> Self:
-        scratch.sweep()  # what runs have left that were killed together with their reaper
+        scratch.sweep()  # of runs that were killed together with their reapers
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "leakline.harness.server.reaper", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # what ends the run's group, such as Ctrl-C, leaves it alone
+            start_new_session=True,  # a signal to the run's group, such as Ctrl-C, does not reach it
             text=True,
         )
         return self
@@ -45,24 +46,24 @@ class Reaper:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self._tell("bye")
+        self._write("done")
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
         self._process.wait()
 
-    def watch(self, session: int) -> None:
-        """End this session if the run dies."""
-        self._tell(f"watch {session}")
+    def track(self, session: int) -> None:
+        """Have this session's processes ended if the run is killed."""
+        self._write(f"track {session}")
 
     def forget(self, session: int) -> None:
-        """It has ended."""
-        self._tell(f"forget {session}")
+        """Note that this session has ended by itself."""
+        self._write(f"forget {session}")
 
-    def _tell(self, what: str) -> None:
-        with contextlib.suppress(OSError, ValueError):  # one that has been killed: the run goes on without
+    def _write(self, command: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # the reaper has been killed: the run continues without it
             if self._process.stdin is not None:
-                self._process.stdin.write(what + "\n")
+                self._process.stdin.write(command + "\n")
                 self._process.stdin.flush()
 
 
@@ -77,7 +78,7 @@ def members(session: int, *, ended: bool = False) -> list[psutil.Process]:
 
 
 def is_running(process: psutil.Process) -> bool:
-    """Whether it does, and is no zombie."""
+    """Whether a process runs and is no zombie."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
@@ -85,7 +86,7 @@ def is_running(process: psutil.Process) -> bool:
 
 
 def end(sessions: set[int]) -> None:
-    """SIGTERM to all of them, then SIGKILL to what is left after two seconds."""
+    """End all processes of some sessions: SIGTERM, then SIGKILL to those left after two seconds."""
     for how, patience_s in ((signal.SIGTERM, _TERM_S), (signal.SIGKILL, _KILL_S)):
         left = [process for session in sessions for process in members(session)]
         for process in left:
@@ -97,17 +98,17 @@ def end(sessions: set[int]) -> None:
 
 
 def main() -> None:
-    """Listen, and reap when the other end has gone."""
+    """The reaper process: follow the run's commands, and end its sessions when it has been killed."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     run, sessions = int(sys.argv[1]), set[int]()
     for line in sys.stdin:
         match line.split():
-            case ["watch", pid]:
+            case ["track", pid]:
                 sessions.add(int(pid))
             case ["forget", pid]:
                 sessions.discard(int(pid))
-            case ["bye"]:
+            case ["done"]:
                 return
     end(sessions)
     scratch.sweep(of=run)

@@ -1,6 +1,7 @@
-"""Folders for the length of a run, which are found and removed if it could not do that itself.
+"""Temporary folders of a run. Those of a run that was killed are found by their names and removed later.
 
-A folder's name has the process that made it: `leakline-KIND-PID-RANDOM`, in the system's folder for temporary files.
+A folder is called `leakline-KIND-PID-RANDOM`, with the id of the process that made it, in the system's folder for
+temporary files.
 """
 
 from __future__ import annotations
@@ -18,26 +19,26 @@ _NAME = re.compile(r"leakline-[a-z]+-(\d+)-[0-9a-f]+")
 
 
 def path(kind: str) -> Path:
-    """Where a new folder may be made; its name cannot be guessed."""
+    """A path for a new folder, whose name cannot be guessed."""
     return Path(tempfile.gettempdir()) / f"leakline-{kind}-{os.getpid()}-{secrets.token_hex(8)}"
 
 
 def make(kind: str) -> Path:
-    """A new folder that only this user can enter."""
+    """Make a new folder that only this user can enter (mode 0700)."""
     folder = path(kind)
     folder.mkdir(mode=0o700)
     return folder
 
 
 def remove(folder: Path) -> None:
-    """Remove it with all that is in it."""
+    """Remove a folder with all that is in it; errors are ignored."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(of: int | None = None) -> list[Path]:
-    """Remove the folders that the process `of` has made, or else those of processes that are no more.
+    """Remove the folders that process `of` made, or without it those of processes that no longer run.
 
-    What another user has made, or what is no folder (a link that somebody put there), is left alone.
+    Folders of other users are left alone, and so is a link with such a name. Returns what was removed.
     """
     removed = []
     for folder in Path(tempfile.gettempdir()).glob("leakline-*"):

@@ -12,7 +12,7 @@ import trustme
 
 from leakline.fakes.ledger import Ledger
 from leakline.fakes.openai import FunctionCall, ModelScript, OpenAIServer, Turn
-from leakline.harness.drive.telephone import Placed, running
+from leakline.harness.drive.telephone import CallResult, running
 from leakline.harness.server.ports import free_port
 from leakline.harness.server.process import Sut
 from leakline.scenarios import Agent, HangUp, Listen, Say, Scenario
@@ -67,21 +67,21 @@ def test_pipecat_answers_a_call_between_both_fakes(suts_python: str, tmp_path: P
         HangUp(),
     )
 
-    async def main() -> tuple[Placed, Ledger]:
+    async def main() -> tuple[CallResult, Ledger]:
         port = free_port()
         async with running(scenario, speed=1.0) as fakes:
             command = (suts_python, str(SUTS / "pipecat_server.py"), str(port))
             async with Sut(command, {**os.environ, **fakes.environment}, tmp_path / "log") as sut:
                 await sut.until_listening("127.0.0.1", port, 60.0)
-                placed = await fakes.telephone.call(f"ws://127.0.0.1:{port}/media", scenario)
+                result = await fakes.telephone.call(f"ws://127.0.0.1:{port}/media", scenario)
                 async with asyncio.timeout(10):
                     while fakes.ledger.still_open():
                         await asyncio.sleep(0.05)
-            return placed, fakes.ledger
+            return result, fakes.ledger
 
-    placed, ledger = asyncio.run(main())
-    assert (placed.failure, placed.problems, placed.end.kind) == ("", (), "caller")
-    assert placed.heard_s >= 1.1
+    result, ledger = asyncio.run(main())
+    assert (result.failure, result.problems, result.end.kind) == ("", (), "caller")
+    assert result.heard_s >= 1.1
     (session,) = ledger.ended("realtime")
     assert session.ending == "closed 1000"
 

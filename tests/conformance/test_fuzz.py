@@ -48,13 +48,13 @@ SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max
 
 def chat(body: Any) -> None:
     request = chat_request(body)
-    said = answer("Hello there.", request.wish)
+    said = answer("Hello there.", request.constraints)
     json.dumps([completion(request, said, number=1, created=1), *chunks(request, said, number=1, created=1)])
 
 
 def responses(body: Any) -> None:
     request = responses_request(body)
-    said = answer("Hello there.", request.wish)
+    said = answer("Hello there.", request.constraints)
     json.dumps([response(request, said, number=1, created=1), *stream(request, said, number=1, created=1)])
 
 

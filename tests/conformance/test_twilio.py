@@ -12,11 +12,11 @@ from twilio.twiml.voice_response import Connect, Gather, Start, VoiceResponse
 
 from leakline.fakes.ledger import Ledger
 from leakline.fakes.serving import HttpServer
-from leakline.fakes.twilio import AnyStream, Line, Pace, Phone, PhoneCall, StreamIds, line_for, signature
+from leakline.fakes.twilio import AnyStream, CallParties, Pace, Phone, PhoneCall, StreamIds, machine_for, signature
 from leakline.harness.drive.scripted_call import ScriptedCall
 from leakline.scenarios import Agent, HangUp, Listen, Pause, Say, Scenario
 
-LINE = Line(auth_token="12345")
+PARTIES = CallParties(auth_token="12345")
 IDS = StreamIds.numbered(3)
 SHORT = Scenario("short", Say("Hello", seconds=0.2), HangUp())
 PUBLIC = "wss://grill.example/media"
@@ -29,7 +29,7 @@ class Server:
 
     def __init__(self, answers: Mapping[str, Answer]) -> None:
         self._answers = answers
-        self._validator = RequestValidator(LINE.auth_token)
+        self._validator = RequestValidator(PARTIES.auth_token)
         self.forms: list[dict[str, str]] = []
         self.statuses: list[str] = []
         self.streams: list[list[Any]] = []
@@ -89,14 +89,14 @@ def place(
             phone = Phone(
                 f"{at}/voice/{first}",
                 Ledger(),
-                line=LINE,
+                parties=PARTIES,
                 pace=Pace(20.0),
                 status_callback=f"{at}/status",
                 digits=digits,
             )
 
             def answer(stream: AnyStream) -> ScriptedCall:
-                return ScriptedCall(scenario, IDS, speed=20.0, stream=line_for(stream, IDS))
+                return ScriptedCall(scenario, IDS, speed=20.0, stream=machine_for(stream, IDS))
 
             async with asyncio.timeout(20):
                 return await phone.call(answer, IDS), server

@@ -17,15 +17,15 @@ from twilio.rest import Client
 from leakline.fakes.faults import FaultPlan, Reset, Rule, Status
 from leakline.fakes.ledger import Ledger
 from leakline.fakes.serving import HttpServer
-from leakline.fakes.twilio import AnyStream, Line, Pace, StreamIds, TwilioRest
+from leakline.fakes.twilio import AnyStream, CallParties, Pace, StreamIds, TwilioRest
 from leakline.harness.drive.scripted_call import ScriptedCall
 from leakline.scenarios import Pause, Scenario
 
 T = TypeVar("T")
-LINE = Line(auth_token="secret", direction="outbound-api")
+PARTIES = CallParties(auth_token="secret", direction="outbound-api")
 LONG = "<Response><Pause length='600'/></Response>"
 SHORT = "<Response><Pause length='1'/></Response>"
-PARTIES = {"to": "+15005550001", "from_": "+15005550006"}
+NUMBERS = {"to": "+15005550001", "from_": "+15005550006"}
 
 
 class ToTheFake(TwilioHttpClient):  # type: ignore[misc]
@@ -50,9 +50,9 @@ def use(work: Callable[[Client], T], *rules: Rule, token: str = "secret") -> tup
         def answer(_stream: AnyStream) -> ScriptedCall:
             return silent()
 
-        async with TwilioRest(answer, ledger, LINE, Pace(20.0), FaultPlan(rules)) as rest:
+        async with TwilioRest(answer, ledger, PARTIES, Pace(20.0), FaultPlan(rules)) as rest:
             http = ToTheFake(rest.url)
-            client = Client(LINE.account_sid, token, http_client=http)
+            client = Client(PARTIES.account_sid, token, http_client=http)
             try:
                 return await asyncio.to_thread(work, client), ledger
             finally:
@@ -73,7 +73,7 @@ def until(client: Client, sid: str, status: str) -> Any:
 
 def test_a_call_is_created_runs_and_completes() -> None:
     def work(client: Client) -> tuple[Any, Any, Any]:
-        made = client.calls.create(**PARTIES, twiml=SHORT, record=True)
+        made = client.calls.create(**NUMBERS, twiml=SHORT, record=True)
         done = until(client, made.sid, "completed")
         (recording,) = client.calls(made.sid).recordings.list()
         assert client.recordings(recording.sid).fetch().call_sid == made.sid
@@ -81,7 +81,7 @@ def test_a_call_is_created_runs_and_completes() -> None:
 
     (made, done, recording), ledger = use(work)
     assert (made.status, made.direction, made.sid[:2], len(made.sid)) == ("queued", "outbound-api", "CA", 34)
-    assert (done.to, done._from) == (PARTIES["to"], PARTIES["from_"])
+    assert (done.to, done._from) == (NUMBERS["to"], NUMBERS["from_"])
     assert done.end_time >= done.start_time
     assert (recording.status, recording.sid[:2]) == ("completed", "RE")
     assert ledger.seen("rest") >= 4
@@ -90,10 +90,10 @@ def test_a_call_is_created_runs_and_completes() -> None:
 
 def test_a_call_under_way_is_hung_up_and_redirected() -> None:
     def work(client: Client) -> tuple[str, str]:
-        hung = client.calls.create(**PARTIES, twiml=LONG)
+        hung = client.calls.create(**NUMBERS, twiml=LONG)
         until(client, hung.sid, "in-progress")
         ended = client.calls(hung.sid).update(status="completed")
-        turned = client.calls.create(**PARTIES, twiml=LONG)
+        turned = client.calls.create(**NUMBERS, twiml=LONG)
         until(client, turned.sid, "in-progress")
         client.calls(turned.sid).update(twiml=SHORT)
         return ended.status, until(client, turned.sid, "completed").status
@@ -102,10 +102,10 @@ def test_a_call_under_way_is_hung_up_and_redirected() -> None:
 
 
 @pytest.mark.parametrize(
-    ("events", "told"),
+    ("events", "posted"),
     [(None, ["completed"]), (["initiated", "answered", "completed"], ["initiated", "in-progress", "completed"])],
 )
-def test_the_status_callback_is_told_what_it_asked_for(events: list[str] | None, told: list[str]) -> None:
+def test_the_status_callback_gets_the_events_that_were_asked_for(events: list[str] | None, posted: list[str]) -> None:
     async def main() -> list[str]:
         seen: list[str] = []
 
@@ -119,7 +119,7 @@ def test_the_status_callback_is_told_what_it_asked_for(events: list[str] | None,
 
         def work(client: Client) -> None:
             options = {} if events is None else {"status_callback_event": events}
-            made = client.calls.create(**PARTIES, twiml=SHORT, status_callback=url, **options)
+            made = client.calls.create(**NUMBERS, twiml=SHORT, status_callback=url, **options)
             until(client, made.sid, "completed")
 
         try:
@@ -128,14 +128,14 @@ def test_the_status_callback_is_told_what_it_asked_for(events: list[str] | None,
             await server.stop()
         return seen
 
-    assert asyncio.run(main()) == told
+    assert asyncio.run(main()) == posted
 
 
 def test_calls_are_listed_by_status_in_pages_and_deleted() -> None:
     def work(client: Client) -> tuple[int, int, int]:
         for _ in range(5):
-            until(client, client.calls.create(**PARTIES, twiml=SHORT).sid, "completed")
-        client.calls.create(**PARTIES, twiml=LONG)
+            until(client, client.calls.create(**NUMBERS, twiml=SHORT).sid, "completed")
+        client.calls.create(**NUMBERS, twiml=LONG)
         everything = client.calls.list(page_size=2)
         over = client.calls.list(status="completed")
         assert client.calls(over[0].sid).delete()
@@ -151,9 +151,9 @@ def test_calls_are_listed_by_status_in_pages_and_deleted() -> None:
         (lambda c: c.calls.create(to="+15005550001", from_="", twiml=SHORT), 400, 21213),
         (lambda c: c.calls.create(to="tomorrow", from_="+15005550006", twiml=SHORT), 400, 21211),
         (lambda c: c.calls.create(to="+15005550001", from_="me", twiml=SHORT), 400, 21212),
-        (lambda c: c.calls.create(**PARTIES), 400, 21205),
-        (lambda c: c.calls.create(**PARTIES, url="ftp://x"), 400, 21205),
-        (lambda c: c.calls.create(**PARTIES, twiml="<Say>"), 400, 21218),
+        (lambda c: c.calls.create(**NUMBERS), 400, 21205),
+        (lambda c: c.calls.create(**NUMBERS, url="ftp://x"), 400, 21205),
+        (lambda c: c.calls.create(**NUMBERS, twiml="<Say>"), 400, 21218),
         (lambda c: c.calls("CA" + "0" * 32).fetch(), 404, 20404),
         (lambda c: c.recordings("RE" + "0" * 32).fetch(), 404, 20404),
         (lambda c: c.messages("SM" + "0" * 32).fetch(), 404, 20404),
@@ -176,7 +176,7 @@ def test_a_wrong_token_is_not_let_in_and_a_call_that_is_over_is_not_changed() ->
         return int(raised.value.code)
 
     def over(client: Client) -> int:
-        made = client.calls.create(**PARTIES, twiml=SHORT)
+        made = client.calls.create(**NUMBERS, twiml=SHORT)
         until(client, made.sid, "completed")
         with pytest.raises(TwilioRestException) as raised:
             client.calls(made.sid).update(twiml=LONG)
@@ -186,13 +186,13 @@ def test_a_wrong_token_is_not_let_in_and_a_call_that_is_over_is_not_changed() ->
     assert use(over)[0] == 21220
 
 
-def test_the_api_fails_as_it_is_told_to_and_recovers() -> None:
+def test_the_api_fails_by_its_fault_plan_and_recovers() -> None:
     def work(client: Client) -> tuple[int, int]:
         with pytest.raises(TwilioRestException) as limited:
-            client.calls.create(**PARTIES, twiml=SHORT)
+            client.calls.create(**NUMBERS, twiml=SHORT)
         with pytest.raises(requests.exceptions.ConnectionError):
-            client.calls.create(**PARTIES, twiml=SHORT)
-        until(client, client.calls.create(**PARTIES, twiml=SHORT).sid, "completed")
+            client.calls.create(**NUMBERS, twiml=SHORT)
+        until(client, client.calls.create(**NUMBERS, twiml=SHORT).sid, "completed")
         return limited.value.status, limited.value.code
 
     rules = (Rule(Status(429), on="rest", times=1), Rule(Reset(), on="rest", nth=frozenset({1})))
@@ -211,10 +211,10 @@ def test_the_api_fails_as_it_is_told_to_and_recovers() -> None:
 )
 def test_odd_requests_are_answered_with_error_json(path: str, content_type: str, status: int) -> None:
     def work(client: Client) -> int:
-        url = f"https://api.twilio.com/2010-04-01/Accounts/{LINE.account_sid}/{path}"
+        url = f"https://api.twilio.com/2010-04-01/Accounts/{PARTIES.account_sid}/{path}"
         method = "POST" if "multipart" in content_type else "GET"
         response = client.http_client.request(
-            method, url, auth=(LINE.account_sid, "secret"), headers={"Content-Type": content_type}, data="x"
+            method, url, auth=(PARTIES.account_sid, "secret"), headers={"Content-Type": content_type}, data="x"
         )
         return int(response.status_code)
 
@@ -229,9 +229,9 @@ def test_the_api_is_served_over_tls_too(tmp_path: Path) -> None:
     authority.cert_pem.write_to_path(str(ca))
 
     async def main() -> tuple[int, Any]:
-        async with TwilioRest(lambda _: silent(), Ledger(), LINE, tls=context) as rest:
-            url = f"{rest.url}/2010-04-01/Accounts/{LINE.account_sid}/Calls.json"
-            account = (LINE.account_sid, LINE.auth_token)
+        async with TwilioRest(lambda _: silent(), Ledger(), PARTIES, tls=context) as rest:
+            url = f"{rest.url}/2010-04-01/Accounts/{PARTIES.account_sid}/Calls.json"
+            account = (PARTIES.account_sid, PARTIES.auth_token)
             response = await asyncio.to_thread(requests.get, url, auth=account, verify=str(ca), timeout=5)
             return response.status_code, response.json()["calls"]
 
@@ -252,12 +252,12 @@ def test_a_call_that_the_api_makes_fails_as_the_rules_say() -> None:
         plan = FaultPlan([Rule(Reset(), on="webhook")])
         async with (
             await asyncio.start_server(listen, "127.0.0.1", 0) as server,
-            TwilioRest(lambda _: silent(), Ledger(), LINE, Pace(20.0), plan) as rest,
+            TwilioRest(lambda _: silent(), Ledger(), PARTIES, Pace(20.0), plan) as rest,
         ):
             webhook = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/voice"
-            client = Client(LINE.account_sid, LINE.auth_token, http_client=(http := ToTheFake(rest.url)))
+            client = Client(PARTIES.account_sid, PARTIES.auth_token, http_client=(http := ToTheFake(rest.url)))
             try:
-                call = await asyncio.to_thread(client.calls.create, **PARTIES, url=webhook)
+                call = await asyncio.to_thread(client.calls.create, **NUMBERS, url=webhook)
                 return str((await asyncio.to_thread(until, client, call.sid, "failed")).status)
             finally:
                 if http.session is not None:

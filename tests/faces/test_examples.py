@@ -9,7 +9,7 @@ import pytest
 
 from leakline.fakes.ledger import Connection
 from leakline.harness.data.model import RunResult
-from leakline.harness.drive.telephone import Placed, running
+from leakline.harness.drive.telephone import CallResult, running
 from leakline.harness.run.settings import SoakSettings
 from leakline.harness.run.soak import soak
 from leakline.harness.server.ports import free_port
@@ -78,7 +78,7 @@ def test_each_scenario_happens_to_a_server(name: str, failure: str, ending: str,
     assert connections[0].ending.removeprefix("refused ") == ending
 
 
-async def _called(scenario: Scenario, folder: Path) -> tuple[Placed, tuple[Connection, ...]]:
+async def _called(scenario: Scenario, folder: Path) -> tuple[CallResult, tuple[Connection, ...]]:
     port = free_port()
     command = (sys.executable, str(EXAMPLES / "server_fixed.py"), str(port))
     async with running(scenario, speed=10.0) as fakes:

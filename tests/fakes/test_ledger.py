@@ -1,7 +1,7 @@
 import tracemalloc
 from itertools import count
 
-from leakline.fakes.ledger import Ledger
+from leakline.fakes.ledger import EndReason, Ledger, reason_for_status
 
 
 def test_what_has_not_ended_is_still_open() -> None:
@@ -12,6 +12,7 @@ def test_what_has_not_ended_is_still_open() -> None:
     assert [c.id for c in ledger.still_open("realtime")] == [second]
     (ended,) = ledger.ended("realtime")
     assert (ended.ending, ended.closed_at, ended.is_open) == ("closed 1000", 5.0, False)
+    assert not ended.has_failed
     assert ledger.seen("realtime") == 2
 
 
@@ -21,6 +22,15 @@ def test_the_first_ending_counts() -> None:
     ledger.closed(entry, "200")
     ledger.closed(entry, "dropped")
     assert [c.ending for c in ledger.ended()] == ["200"]
+
+
+def test_what_has_failed_is_known_by_its_reason_and_not_by_its_words() -> None:
+    ledger = Ledger()
+    reasons = (reason_for_status(204), reason_for_status(404), EndReason.FAULT, EndReason.DROPPED)
+    for reason in reasons:
+        ledger.closed(ledger.opened("openai", "models", "peer"), "503 in words", reason)
+    assert [c.reason for c in ledger.ended() if c.has_failed] == [EndReason.FAILED, EndReason.FAULT]
+    assert [c.reason for c in ledger.unanswered()] == [EndReason.FAULT, EndReason.DROPPED]
 
 
 def test_memory_is_bounded_over_many_calls() -> None:
@@ -47,7 +57,7 @@ def test_memory_is_bounded_over_many_calls() -> None:
     assert len(ledger.to_json()["ended"]) == 10
 
 
-def test_bytes_and_lost_requests_and_peers_are_told() -> None:
+def test_bytes_and_lost_requests_and_peers_are_noted() -> None:
     ledger = Ledger()
     first = ledger.opened("openai", "chat.completions", "127.0.0.1:1")
     ledger.moved(first, received=10)
@@ -57,7 +67,8 @@ def test_bytes_and_lost_requests_and_peers_are_told() -> None:
     ledger.closed(first, "200")
     ledger.moved(first, sent=99)
     assert ledger.ended()[0].sent_bytes == 7
-    ledger.closed(ledger.opened("openai", "chat.completions", "127.0.0.1:1"), "dropped")
+    lost = ledger.opened("openai", "chat.completions", "127.0.0.1:1")
+    ledger.closed(lost, "dropped", EndReason.DROPPED)
     ledger.opened("openai", "chat.completions", "127.0.0.1:2")
     assert [c.ending for c in ledger.unanswered("chat.completions")] == ["dropped", ""]
     assert ledger.distinct_peers("chat.completions") == 2

@@ -26,16 +26,16 @@ CORPUS: dict[str, dict[str, set[str]]] = {
     "silent_errors": {"silent_errors": {"CallSession.close"}},
     "model_sockets": {"connections": {"RealtimeAdapter._open"}},
     "handshake_sockets": {"connections": {"RealtimeAdapter._open"}},
-    "call_tasks": {"tasks": {"TwilioLine.__init__"}},
+    "call_tasks": {"tasks": {"TwilioStream.__init__"}},
     "refused_calls": {"sockets": {"Bridge._refuse"}, "tasks": {"Bridge._refuse"}},
     # The connection was opened by the request before, and taken over from the pool.
     "unawaited_close": {"heap": {"ChatAgent.first_words"}, "sockets": {"OrderReader._ask", "ChatAgent.first_words"}},
     "native_buffers": {"heap": {"NativeBuffer.__init__"}},
 }
 TWO_FINDINGS = {"duplicate_clients", "unawaited_close"}
-"""What opens a connection in one function and keeps memory in another is told as two."""
+"""What opens a connection in one function and retains memory in another is reported as two findings."""
 KEPT = {"unbounded_carts": ("leakline.restaurant.menu.Carts._carts (+1.00 a call)",)}
-"""What keeps the memory, where it is told."""
+"""What retains the memory, where that is reported."""
 LONG = {
     "duplicate_clients",
     "orphaned_intervals",

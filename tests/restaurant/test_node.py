@@ -81,7 +81,7 @@ def test_the_webhook_escapes_what_it_is_given(restaurant_in_node: Any) -> None:
     asyncio.run(run())
 
 
-def test_it_ends_in_order_when_told_to(restaurant_node: Path) -> None:
+def test_it_shuts_down_in_order_on_sigterm(restaurant_node: Path) -> None:
     port = free_port()
 
     async def listens() -> None:

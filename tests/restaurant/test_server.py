@@ -81,7 +81,7 @@ def test_without_the_model_a_message_is_taken_and_written_down(restaurant: Any) 
     asyncio.run(run())
 
 
-def test_a_message_that_cannot_be_written_down_is_told_in_the_log(restaurant: Any) -> None:
+def test_a_message_that_cannot_be_transcribed_is_logged(restaurant: Any) -> None:
     async def run() -> None:
         faults = ["status(code=503)@realtime", "reset@audio.transcriptions"]
         async with restaurant("hang_up_while_speaking", faults=faults) as grill:

@@ -47,12 +47,12 @@ def test_the_built_in_scenarios_of_a_browser_are_played_to_their_end(restaurant:
         scenario = BUILT_IN[name]
         async with restaurant(name, faults=scenario.faults) as grill:
             telephone = Telephone(grill.ledger, pace=Pace(10.0))
-            placed = await telephone.call(f"http://{grill.address}/incoming-call", scenario)
-            assert placed.failure == ""
+            result = await telephone.call(f"http://{grill.address}/incoming-call", scenario)
+            assert result.failure == ""
             (session,) = grill.ledger.ended("browser")
             assert session.ending == "caller hung up"
             # What the fault spares is spoken, what it strikes is answered with an apology.
-            assert (placed.heard_s > 1.0) is (not scenario.faults)
+            assert (result.heard_s > 1.0) is (not scenario.faults)
             await grill.until_idle()
 
     asyncio.run(run())

@@ -18,10 +18,10 @@ from typing import Self
 from leakline.fakes.faults import FaultPlan, Rule
 from leakline.fakes.faults.plan import CALLER_ENDPOINTS
 from leakline.fakes.ledger import Ledger
-from leakline.fakes.serving import seldom_collect
+from leakline.fakes.serving import reduce_garbage_collection
 from leakline.fakes.twilio import Pace
 from leakline.fakes.twilio.lateness import Lateness
-from leakline.harness.drive.telephone import Placed, Telephone
+from leakline.harness.drive.telephone import CallResult, Telephone
 from leakline.scenarios.scenario import Scenario
 
 
@@ -29,7 +29,7 @@ from leakline.scenarios.scenario import Scenario
 class CallOutcome:
     """What became of a call that was handed to the engine."""
 
-    placed: Placed | None
+    placed: CallResult | None
     """How it went; None when it was hung up from outside, or failed in a way that no call should."""
     seconds: float
     """Real seconds from the first ring to the end."""
@@ -42,14 +42,14 @@ class Handle:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._task: asyncio.Task[Placed] | None = None
+        self._task: asyncio.Task[CallResult] | None = None
         self._is_hung_up = False
 
     def hang_up(self) -> None:
         """End the call; from any thread."""
         self._loop.call_soon_threadsafe(self._hang_up)
 
-    def runs_as(self, task: asyncio.Task[Placed]) -> None:
+    def runs_as(self, task: asyncio.Task[CallResult]) -> None:
         """Note the task that makes the call; in the engine's thread."""
         self._task = task
         if self._is_hung_up:
@@ -82,7 +82,7 @@ class Engine:
         self._telephones: dict[tuple[Rule, ...], Telephone] = {}
         self._start_thread = start_thread
         self._loop = _new_loop()
-        self._tasks: set[asyncio.Task[Placed]] = set()
+        self._tasks: set[asyncio.Task[CallResult]] = set()
         self._is_over = False
 
     def __enter__(self) -> Self:
@@ -108,7 +108,7 @@ class Engine:
     def _begin(self, url: str, scenario: Scenario, done: Callable[[CallOutcome], None], handle: Handle) -> None:
         began = time.monotonic()
 
-        def over(task: asyncio.Task[Placed]) -> None:
+        def over(task: asyncio.Task[CallResult]) -> None:
             self._tasks.discard(task)
             seconds = time.monotonic() - began
             if task.cancelled():
@@ -133,7 +133,7 @@ class Engine:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        seldom_collect()
+        reduce_garbage_collection()
         try:
             self._loop.run_forever()
             tasks = tuple(self._tasks)  # what still talks is hung up

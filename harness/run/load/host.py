@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from leakline.fakes.serving import seldom_collect
+from leakline.fakes.serving import reduce_garbage_collection
 from leakline.harness.attribute import findings
 from leakline.harness.data.errors import LeaklineError, RunError
 from leakline.harness.data.model import CallStats, Resource, RunResult, Sample
@@ -170,7 +170,7 @@ async def _serve() -> None:
     async with on_stage(SoakSettings(**as_tuples(first["settings"])), _Phases()) as stage:
         host = Host(stage, float(first["every_s"]))
         await _or_end_of_input(host.prepare(), lines)
-        seldom_collect()
+        reduce_garbage_collection()
         _say({"ready": {"url": stage.settings.url, "name": stage.name, "directory": str(stage.directory)}})
         tasks = [asyncio.create_task(host.read_on())]
         if stage.scenario.restart_after_s is not None:

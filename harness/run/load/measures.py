@@ -31,7 +31,7 @@ def measures(outcome: CallOutcome, speed: float) -> Iterator[Measure]:
         if outcome.error:
             yield Measure(CALL, 1000 * outcome.seconds, failure=outcome.error)
         return
-    heard, carried = placed.heard, placed.end.carried
+    heard, carried = placed.heard, placed.end.stats
     for name, seconds in (("webhook", placed.webhook_s), ("TwiML", placed.twiml_s), ("stream open", carried.open_s)):
         if seconds is not None:
             yield Measure(name, 1000 * seconds)

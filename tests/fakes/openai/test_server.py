@@ -130,7 +130,7 @@ def test_a_realtime_connection_needs_a_key_and_an_upgrade() -> None:
     asyncio.run(connect())
 
 
-def test_a_session_that_has_lived_its_time_is_told_and_closed() -> None:
+def test_a_session_at_its_maximum_duration_gets_an_error_and_is_closed() -> None:
     async def main() -> tuple[list[str], int | None, str]:
         ledger = Ledger()
         async with OpenAIServer(SCRIPT, ledger, session_s=0.3) as server, aiohttp.ClientSession() as http:

@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed
 
 from leakline.fakes.faults import Fault, FaultError, FaultPlan, Rule, parse_rule
 from leakline.fakes.ledger import Ledger
-from leakline.fakes.twilio import CallEnd, Line, Pace, Phone, PhoneCall, StreamCaller, StreamIds, failing
+from leakline.fakes.twilio import CallEnd, CallParties, Pace, Phone, PhoneCall, StreamCaller, StreamIds, failing
 from leakline.harness.drive.scripted_call import ScriptedCall
 from leakline.scenarios import Pause, Scenario
 
@@ -176,8 +176,10 @@ def phone_call(rule: str, status_callback: bool = False) -> tuple[PhoneCall, lis
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         async with server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/voice"
-            told = f"{url}-status" if status_callback else ""
-            phone = Phone(url, Ledger(), Line(), status_callback=told, faults=FaultPlan([parse_rule(rule)]))
+            callback = f"{url}-status" if status_callback else ""
+            phone = Phone(
+                url, Ledger(), CallParties(), status_callback=callback, faults=FaultPlan([parse_rule(rule)])
+            )
             async with asyncio.timeout(20):
                 made = await phone.call(lambda _: silent(), StreamIds.numbered(1))
             await asyncio.sleep(0.1)

@@ -20,5 +20,5 @@ def test_early_and_very_late_ones_are_counted_and_nothing_grows() -> None:
     late.include(more)
     assert len(late) == 2
     assert late.quantile(0.5) <= 0.00025
-    assert late.quantile(1.0) == late.most == 30.0
+    assert late.quantile(1.0) == late.longest_s == 30.0
     assert Lateness().quantile(0.99) == 0.0

@@ -40,7 +40,7 @@ async def ledger(fakes: Fakes, key: str) -> int:
 
 
 async def calls(fakes: Fakes, token: str) -> int:
-    account = fakes.twilio.line.account_sid
+    account = fakes.twilio.parties.account_sid
     url = f"{fakes.twilio.url}/2010-04-01/Accounts/{account}/Calls.json"
     headers = {"Authorization": aiohttp.encode_basic_auth(account, token)}
     async with aiohttp.ClientSession() as http, http.get(url, headers=headers) as answer:

@@ -21,7 +21,7 @@ from leakline.reports.text import in_full
 
 @contextmanager
 def running(*command: str, port: int) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A restaurant with a leak, told that its model is at a port where the fake will be."""
+    """A restaurant with a leak, configured for a model at a port where the fake will be."""
     model_port = free_port()
     environment = {
         **os.environ,

@@ -30,7 +30,7 @@ OWNER = (
     "from leakline.harness.server import scratch\n"
     "from leakline.harness.server.reaper import Reaper\n"
     "with Reaper() as reaper:\n"
-    "    reaper.watch(int(sys.argv[1]))\n"
+    "    reaper.track(int(sys.argv[1]))\n"
     "    print(scratch.make('tmp'), reaper._process.pid, flush=True)\n"
     "    time.sleep(600)\n"
 )
@@ -86,7 +86,7 @@ def test_a_run_goes_on_without_a_reaper(tmp_path: Path) -> None:
     with Reaper() as reaper:
         reaper._process.kill()
         reaper._process.wait()
-        reaper.watch(1)
+        reaper.track(1)
         reaper.forget(1)
 
 
@@ -131,15 +131,15 @@ def test_a_soak_that_is_killed_leaves_its_journal_and_nothing_else(tmp_path: Pat
     (run,) = (tmp_path / "runs").iterdir()
     lines = (run / FILE_NAME).read_text().splitlines()
     assert all(json.loads(line)["kind"] for line in lines[:-1])
-    told = subprocess.run(
+    report = subprocess.run(
         [sys.executable, "-m", "leakline", "report", str(run)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert "Traceback" not in told.stderr
-    assert "did not come to its end" in told.stdout + told.stderr
+    assert "Traceback" not in report.stderr
+    assert "did not come to its end" in report.stdout + report.stderr
     resume = [sys.executable, "-m", "leakline", "soak", "--resume", str(run), "--cycles", "8", "--warmup", "2"]
     again = subprocess.run(resume, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (again.returncode, "Traceback" in again.stderr) == (2, False)

@@ -66,7 +66,7 @@ def test_calls_from_another_thread_come_to_their_end(engine: Engine, server: str
         engine.place(server, QUIET, ended.put)
     outcomes = [ended.get(timeout=20) for _ in range(30)]
     assert all(o.placed is not None and not o.placed.failure and not o.error for o in outcomes)
-    carried = [o.placed.end.carried for o in outcomes if o.placed is not None]
+    carried = [o.placed.end.stats for o in outcomes if o.placed is not None]
     assert all(c.open_s is not None and c.close_s is not None and c.sent_bytes > 1000 for c in carried)
     late = engine.take_lateness()
     assert len(late) >= 30 * 9

@@ -5,12 +5,12 @@ from itertools import pairwise
 
 import pytest
 
-from leakline.fakes.twilio import CallEnd, Carried
+from leakline.fakes.twilio import CallEnd, StreamStats
 from leakline.harness.data.errors import UsageError
 from leakline.harness.data.model import Growth, Resource, Sample
 from leakline.harness.data.readings import MAX_READINGS, Reading, Readings
 from leakline.harness.drive.meter import Heard
-from leakline.harness.drive.telephone import Placed
+from leakline.harness.drive.telephone import CallResult
 from leakline.harness.judge.after_load import Load, judge
 from leakline.harness.judge.growth import FLOORS
 from leakline.harness.judge.thresholds import parse, violations
@@ -79,8 +79,9 @@ def test_a_threshold_that_says_nothing_is_refused_with_what_was_expected(text: s
 
 def test_a_call_tells_what_happened_in_it_in_real_milliseconds() -> None:
     heard = Heard(first_audio_s=2.0, answers_s=(1.0, 1.2), silences_s=(0.4,), dry_s=0.1)
-    end = CallEnd("caller", "hung up", Carried(open_s=0.01, close_s=0.02, received_bytes=500))
-    told = list(measures(CallOutcome(Placed(end, "", 3.0, heard=heard, webhook_s=0.03, twiml_s=0.0), 4.0), speed=2.0))
+    end = CallEnd("caller", "hung up", StreamStats(open_s=0.01, close_s=0.02, received_bytes=500))
+    result = CallResult(end, "", 3.0, heard=heard, webhook_s=0.03, twiml_s=0.0)
+    told = list(measures(CallOutcome(result, 4.0), speed=2.0))
     assert [(m.name, m.milliseconds) for m in told if m.name in ("answer", "barge-in to silence", "webhook")] == [
         ("webhook", 30.0),
         ("answer", 500.0),
@@ -91,7 +92,8 @@ def test_a_call_tells_what_happened_in_it_in_real_milliseconds() -> None:
 
 
 def test_a_call_that_was_refused_or_hung_up_from_outside() -> None:
-    refused = list(measures(CallOutcome(Placed(CallEnd("refused", "HTTP 503"), "refused: HTTP 503", 0.0), 0.1), 1.0))
+    refusal = CallResult(CallEnd("refused", "HTTP 503"), "refused: HTTP 503", 0.0)
+    refused = list(measures(CallOutcome(refusal, 0.1), 1.0))
     assert [(m.name, m.failure) for m in refused] == [("call", "refused: HTTP 503")]
     assert list(measures(CallOutcome(None, 0.1), 1.0)) == []
     assert [m.failure for m in measures(CallOutcome(None, 0.1, "ValueError: x"), 1.0)] == ["ValueError: x"]

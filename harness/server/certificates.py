@@ -1,8 +1,9 @@
-"""Servers with hard-coded hosts: what they send to `api.openai.com` and the like is led to the fakes, over real TLS.
+"""Certificates for the fakes, for servers with hard-coded hosts such as `api.openai.com`.
 
 A throwaway certificate authority is made for a run. Its key never leaves memory, it is limited to the intercepted
-hosts by name constraints (RFC 5280, 4.2.1.10), and it is valid for two days. The agents lead the connections (their
-`intercept` modules) and trust the authority for these hosts; whatever else a server talks to is left alone.
+hosts by name constraints (RFC 5280, 4.2.1.10), and it is valid for two days. The `intercept` modules of the agents
+redirect a server's connections to these hosts to the fakes, over real TLS, and trust the authority for these hosts
+alone; other connections are left alone.
 """
 
 from __future__ import annotations
@@ -25,29 +26,33 @@ from leakline.harness.server import scratch
 OPENAI, TWILIO = "api.openai.com", "api.twilio.com"
 
 HOSTS: tuple[str, ...] = (OPENAI, TWILIO)
-"""What can be intercepted."""
+"""The hosts that can be intercepted: a fake stands for each."""
 
 VARIABLE = "LEAKLINE_INTERCEPT"
-"""Environment variable of the agents: `host=address:port` pairs with commas between."""
+"""Environment variable that tells the agents where to: `host=address:port` pairs with commas between."""
 
 CA_VARIABLE = "LEAKLINE_INTERCEPT_CA"
-"""Environment variable with the path of the authority's certificate."""
+"""Environment variable with the path of the authority's certificate (PEM)."""
 
 _LIFE = timedelta(days=2)
+"""How long the certificates are valid: longer than a run, and short enough that a stray one is worthless."""
 
 
-def check(hosts: Sequence[str]) -> None:
-    """Raises UsageError for a host that no fake stands for."""
+def check_hosts(hosts: Sequence[str]) -> None:
+    """Raise UsageError for a host that no fake stands for."""
     for host in hosts:
         if host not in HOSTS:
             raise UsageError(f"intercept: expected {' or '.join(HOSTS)}, found {host!r}")
 
 
-class Interception:
-    """The certificates of one run. Use as a context manager around it: nothing of them stays on disk."""
+class CertificateAuthority:
+    """The certificate authority of one run. Use as a context manager: nothing of it is left on disk after.
+
+    Raises UsageError for a host that no fake stands for.
+    """
 
     def __init__(self, hosts: Sequence[str]) -> None:
-        check(hosts)
+        check_hosts(hosts)
         self._hosts = tuple(hosts)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._authority = self._make_authority()
@@ -68,7 +73,7 @@ class Interception:
         return self._folder / "ca.pem"
 
     def context(self, host: str) -> ssl.SSLContext:
-        """What a fake needs to be `host`."""
+        """The TLS context with which a fake serves as `host`, with a new certificate."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
             _builder(host, self._authority.subject, key)
@@ -79,7 +84,7 @@ class Interception:
             .sign(self._key, hashes.SHA256())
         )
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        chain = self._folder / "chain.pem"  # the ssl module takes keys from files alone: it is gone in a moment
+        chain = self._folder / "chain.pem"  # the ssl module reads keys from files alone: removed at once
         chain.touch(mode=0o600)
         try:
             chain.write_bytes(
@@ -94,9 +99,9 @@ class Interception:
         return context
 
     def environment(self, base: Mapping[str, str], addresses: Mapping[str, str]) -> dict[str, str]:
-        """`base` with what leads a server to `addresses` ({host: `address:port`}) and has it trust them.
+        """`base` and what redirects a server to `addresses` ({host: `address:port`}), which it then trusts.
 
-        Python and Node are led by their agents. `NODE_EXTRA_CA_CERTS` is how Node trusts; it reads it at its start.
+        The agents read the first two. Node itself reads `NODE_EXTRA_CA_CERTS` at its start.
         """
         return {
             **base,

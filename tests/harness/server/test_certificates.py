@@ -15,7 +15,7 @@ from leakline.fakes.ledger import Ledger
 from leakline.fakes.openai import ModelScript, OpenAIServer
 from leakline.harness.agents import NODE_AGENT, PYTHON_AGENT_DIR
 from leakline.harness.data.errors import UsageError
-from leakline.harness.server.intercept import CA_VARIABLE, OPENAI, TWILIO, VARIABLE, Interception
+from leakline.harness.server.certificates import CA_VARIABLE, OPENAI, TWILIO, VARIABLE, CertificateAuthority
 
 KEY = "Bearer sk-any"
 MODELS = "https://api.openai.com/v1/models"
@@ -110,9 +110,9 @@ console.log((await new OpenAI({ apiKey: 'sk-any' }).models.list()).data.length >
 async def intercepted(host: str = OPENAI) -> AsyncIterator[tuple[dict[str, str], Ledger]]:
     """The environment of a process whose connections to `host` are led to a fake OpenAI."""
     ledger = Ledger()
-    with Interception([host]) as interception:
-        async with OpenAIServer(ModelScript(), ledger, tls=interception.context(host)) as fake:
-            yield interception.environment(os.environ, {host: fake.address}), ledger
+    with CertificateAuthority([host]) as authority:
+        async with OpenAIServer(ModelScript(), ledger, tls=authority.context(host)) as fake:
+            yield authority.environment(os.environ, {host: fake.address}), ledger
 
 
 async def run(*command: str, environment: dict[str, str], cwd: Path | None = None) -> str:
@@ -140,7 +140,7 @@ def test_a_node_client_reaches_the_fake(client: str, node_modules: Path, tmp_pat
     async def check() -> None:
         async with intercepted() as (environment, ledger):
             environment["NODE_OPTIONS"] = f"--require={NODE_AGENT}"
-            script = node_modules / f".{client}-intercepted.mjs"  # beside the packages that it imports
+            script = node_modules / f".{client}-intercepted.mjs"  # next to the packages that it imports
             script.write_text(IN_NODE[client])
             try:
                 assert await run("node", str(script), environment=environment) == "200"
@@ -167,12 +167,12 @@ def test_the_authority_is_trusted_for_the_intercepted_host_alone() -> None:
 
 def test_the_authority_may_not_vouch_for_another_host() -> None:
     async def check() -> None:
-        with Interception([OPENAI]) as interception:
-            forged = interception.context("example.com")  # signed by the same key, outside of its constraints
+        with CertificateAuthority([OPENAI]) as authority:
+            forged = authority.context("example.com")  # signed by the same key, outside of its constraints
             server = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", 0, ssl=forged)
             async with server:
                 port = server.sockets[0].getsockname()[1]
-                environment = interception.environment({}, {})
+                environment = authority.environment({}, {})
                 context = ssl.create_default_context(cafile=environment[CA_VARIABLE])
                 with pytest.raises(ssl.SSLCertVerificationError, match="permitted subtree"):
                     await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="example.com")
@@ -181,9 +181,9 @@ def test_the_authority_may_not_vouch_for_another_host() -> None:
 
 
 def test_no_key_and_no_certificate_stays_on_disk() -> None:
-    with Interception([OPENAI, TWILIO]) as interception:
-        interception.context(OPENAI)
-        folder = Path(interception.environment({}, {})[CA_VARIABLE]).parent
+    with CertificateAuthority([OPENAI, TWILIO]) as authority:
+        authority.context(OPENAI)
+        folder = Path(authority.environment({}, {})[CA_VARIABLE]).parent
         assert [path.name for path in folder.iterdir()] == ["ca.pem"]
         assert folder.stat().st_mode & 0o777 == 0o700
     assert not folder.exists()
@@ -193,4 +193,4 @@ def test_a_host_that_no_fake_stands_for_is_refused() -> None:
     with pytest.raises(
         UsageError, match=r"intercept: expected api.openai.com or api.twilio.com, found 'example.com'"
     ):
-        Interception(["example.com"])
+        CertificateAuthority(["example.com"])

@@ -1,4 +1,4 @@
-"""The line to the caller: what goes to Twilio in order, and how much has gone."""
+"""The sending side of a call's Media Stream: messages to Twilio in order, and counts of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REPORT_S = 30.0
 
 @dataclass
 class Metrics:
-    """Counts of one call."""
+    """Counts of one call's messages."""
 
     frames_in: int = 0
     frames_out: int = 0
@@ -31,8 +31,8 @@ class Metrics:
     interruptions: int = 0
 
 
-class TwilioLine:
-    """One call's Media Stream, as far as it is written to."""
+class TwilioStream:
+    """One call's Media Stream, for writing."""
 
     def __init__(self, socket: WebSocket, stream_sid: str, leaks: Collection[Leak] = ()) -> None:
         self.metrics = Metrics()
@@ -40,7 +40,7 @@ class TwilioLine:
         self._stream_sid = stream_sid
         self._leaks = leaks
         self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._echo = NativeBuffer(_WORKING_BYTES)  # what an echo canceller works in
+        self._echo = NativeBuffer(_WORKING_BYTES)  # an echo canceller's working memory
         self._sender = asyncio.create_task(self._send())
         self._reporter = asyncio.create_task(self._report())
 
@@ -50,22 +50,22 @@ class TwilioLine:
         self._put("media", media={"payload": payload})
 
     def mark(self, name: str) -> None:
-        """Ask to be told when all the audio so far has played."""
+        """Ask Twilio to return a mark when all audio so far has played."""
         self.metrics.marks += 1
         self._put("mark", mark={"name": name})
 
     def clear(self) -> None:
-        """Have what has not been played thrown away: the caller speaks."""
+        """Have Twilio discard all audio that has not played, since the caller speaks."""
         self.metrics.interruptions += 1
         self._put("clear")
 
     async def close(self) -> None:
-        """Let go of what the line held."""
+        """Release everything that the stream holds."""
         if Leak.NATIVE_BUFFERS not in self._leaks:
-            self._echo.free()  # the good way; without it, no collector ever will
+            self._echo.free()  # the good way; no garbage collector does it
         tasks = [self._sender]
         if Leak.CALL_TASKS not in self._leaks:
-            tasks.append(self._reporter)  # the good way; without it, it reports on a call that is over for ever
+            tasks.append(self._reporter)  # the good way; without it, the task goes on for ever
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -81,5 +81,5 @@ class TwilioLine:
     async def _send(self) -> None:
         while True:
             message = await self._queue.get()
-            with suppress(WebSocketDisconnect, RuntimeError):  # gone: the receiving side ends the call
+            with suppress(WebSocketDisconnect, RuntimeError):  # closed: the receiving side ends the call
                 await self._socket.send_text(json.dumps(message))
