@@ -69,19 +69,19 @@ class Lines:
         rarest = min((g.per_cycle for g in leaking if g.resource not in MEMORY), default=1.0)
         cycles = min(_MOST_WATCH_CYCLES, max(_WATCH_CYCLES, math.ceil(4 / rarest)))
         self._stage.observer.phase("finding the lines")
-        await self._agents.watch()
+        await self._agents.begin_trace()
         async for _ in self._calls.batches(cycles, self._at_a_time):
-            await self._counters.rest()  # as between the calls that were measured: it may matter to what leaks
+            await self._counters.until_idle()  # as between the calls that were measured: it may matter to what leaks
         survey = await self._survey(cycles)
         if not unexplained.needs_deep_watch(growths, survey):
             return survey, None
         self._stage.observer.phase("finding the lines that allocate")
-        await self._agents.watch(deep=True)
+        await self._agents.begin_trace(deep=True)
         with self._calls.patiently(deep=True):
             await self._stage.make(_DEEP_WATCH_CYCLES, 1)
             deep = await self._survey(_DEEP_WATCH_CYCLES)
         deep = unexplained.with_pieces(growths, survey, deep)
-        if unexplained.needs_native_watch(growths, survey, deep) and await self._agents.watch_native():
+        if unexplained.needs_native_watch(growths, survey, deep) and await self._agents.begin_native_trace():
             self._stage.observer.phase("finding the lines that allocate in C")
             await self._stage.make(_DEEP_WATCH_CYCLES, 1)
             native = await self._survey(_DEEP_WATCH_CYCLES, of="Python")
@@ -91,5 +91,5 @@ class Lines:
 
     async def _survey(self, cycles: int, of: Language | None = None) -> Survey:
         """What is alive of `cycles` watched calls, once there is no more than usual of what does not leak."""
-        await self._counters.until_no_more(self._most, _REST_S)
+        await self._counters.until_at_most(self._most, _REST_S)
         return await self._sut.alive(self._agents.survey(cycles, of=of))

@@ -100,15 +100,15 @@ class NoGrowth:
         leaking = [growth for growth in self._growths if growth.state == "leaking"]
         survey = deep = None
         if leaking:
-            self._commands.watch()
+            self._commands.begin_trace()
             async for number in self._times(_WATCH_CYCLES):
                 yield number
-            survey = survey_of([self._commands.sites()], _WATCH_CYCLES)
+            survey = survey_of([self._commands.survey()], _WATCH_CYCLES)
             if unexplained.needs_deep_watch(self._growths, survey):
-                self._commands.watch(deep=True)
+                self._commands.begin_trace(deep=True)
                 async for number in self._times(_DEEP_CYCLES):
                     yield number
-                deep = survey_of([self._commands.sites()], _DEEP_CYCLES)
+                deep = survey_of([self._commands.survey()], _DEEP_CYCLES)
                 deep = unexplained.with_pieces(self._growths, survey, deep)
         self._finish(survey, deep)
 

@@ -157,7 +157,7 @@ class _Run:
         self._journal.write("sample", cycles=cycles, values=values, **several)
         self._observer.sample(sample)
         if self._scenario.restart_after_s is None:
-            for pid in ended(self._samples[0], sample, self._agents.started_anew | self._agents.lost):
+            for pid in ended(self._samples[0], sample, self._agents.restarted | self._agents.lost):
                 self._ended.setdefault(pid, cycles)
         if not self._suspected and len(self._samples) >= MIN_SAMPLES:
             newest = judge(self._samples[-_SUSPECT_SAMPLES:], self._floors(), look=FIRST_LOOK)
@@ -248,7 +248,7 @@ class _Run:
         return found
 
     def _loss(self, pid: str, cycles: int) -> str:
-        if int(pid) in self._agents.started_anew or pid not in self._samples[-1].processes:
+        if int(pid) in self._agents.restarted or pid not in self._samples[-1].processes:
             return f"process {pid} ended or started anew, and what it kept went with it: seen after {cycles} calls"
         return (
             f"process {pid} closed what its agent talks by, and is not seen into from then on: after {cycles} calls"
