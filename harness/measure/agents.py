@@ -70,6 +70,8 @@ _MESSAGE_BYTES = 64 * 1024 * 1024
 
 @dataclass
 class _Channel:
+    """A connection of the Unix socket to the agent in one process."""
+
     pid: int
     language: Language
     reader: asyncio.StreamReader
@@ -348,7 +350,7 @@ def survey_of(answers: Iterable[dict[str, Any]], cycles: int) -> Survey:
     made: dict[Resource, list[SiteCount]] = {}
     heap: list[SiteCount] = []
     pieces: list[SiteCount] = []
-    kept: Counter[tuple[str, FrameKind, bool]] = Counter()
+    grown: Counter[tuple[str, FrameKind, bool]] = Counter()
     woke: list[SiteCount] = []
     types: Counter[str] = Counter()
     for answer in answers:
@@ -360,13 +362,13 @@ def survey_of(answers: Iterable[dict[str, Any]], cycles: int) -> Survey:
         woke += [_site_count(row, "retained_bytes") for row in answer.get("timers_set", [])]
         types.update({str(row["type"]): int(row["count"]) for row in answer.get("types", [])})
         for row in answer.get("containers", []):
-            kept[str(row["owner"]), row["code"], row.get("unit") == "bytes"] += int(row["grown"])
+            grown[str(row["owner"]), row["code"], row.get("unit") == "bytes"] += int(row["grown"])
     return Survey(
         cycles,
         {name: _summed(rows) for name, rows in made.items()},
         _summed(heap),
         _summed(pieces),
-        tuple(Keeper(owner, number / cycles, code, is_bytes) for (owner, code, is_bytes), number in kept.items()),
+        tuple(Keeper(owner, number / cycles, code, is_bytes) for (owner, code, is_bytes), number in grown.items()),
         _summed(woke),
         {name: number / cycles for name, number in types.most_common() if number >= OFTEN * cycles},
     )

@@ -77,7 +77,7 @@ class Commands {
     this._known = null
     this._recorder = null
     this._inspection = null
-    this._sizes = null // container -> its size at the begin of the trace window
+    this._sizes = null // container -> its size at the start of the trace window
     this._trace = null // the trace window: 'plain', 'deep' or null
     this._survived = [] // [objects] of each row of `survey` with an index, until `snapshot` has found their ids
   }

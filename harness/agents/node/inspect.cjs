@@ -26,13 +26,13 @@ async function collectGarbage() {
   }
 }
 
-// One session of the inspector, from its making to `close`.
+// One session of the inspector; `close` ends it.
 class Inspection {
   constructor() {
     this._session = new inspector.Session()
     this._session.connect()
     this._box = {}
-    // Values pass between this code and the inspector's commands through this object. The SUT has not its symbol.
+    // Values pass between this code and the inspector's commands through this object. SUT code does not have its key.
     Object.defineProperty(globalThis, KEY, { value: this._box, configurable: true, enumerable: false })
     this._boxId = null
   }

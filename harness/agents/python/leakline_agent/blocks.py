@@ -2,7 +2,7 @@
 
 A container grows by objects that each have an allocation site. These values do not: they grow inside their one
 block, and an immutable one is replaced by a longer one. So a value is identified by the object that refers to it and
-its name there, and its length is compared with the one at the begin of the trace window.
+its name there, and its length is compared with the one at the start of the trace window.
 """
 
 import gc

@@ -4,7 +4,8 @@ import sys
 
 from leakline_agent.frames import describe, kind_of
 
-_MAX_NOTES = 20_000
+_MAX_EXCEPTIONS = 20_000
+"""Exceptions that are kept in `_last`; further ones are not counted."""
 _TOOL = 4  # of the tool ids 0 to 5 of sys.monitoring, 0, 1, 2 and 5 are reserved for kinds of tools
 
 
@@ -46,25 +47,25 @@ class CaughtExceptions:
         The latest comes first because of retries: the exception of the last try is the one that ends the exchange.
         """
         for _, name, code, instruction in self._last.values():
-            self._note(name, code, instruction)
+            self._count(name, code, instruction)
         self._last = {}
         return [
             {"count": number, "type": name, "stack": describe([(code, instruction)])}
             for (name, code, instruction), number in reversed(self._counts.items())
         ]
 
-    def _note(self, *site):
+    def _count(self, *site):
         self._counts[site] = self._counts.pop(site, 0) + 1  # popped first: the dict is in the order of the latest
 
     def _on_handled(self, code, instruction, exception):
         if kind_of(code.co_filename) == "user":
-            self._note(type.__dict__["__name__"].__get__(type(exception)), code, instruction)
+            self._count(type.__dict__["__name__"].__get__(type(exception)), code, instruction)
 
     def _trace(self, frame, event, argument):
         return self._local if kind_of(frame.f_code.co_filename) == "user" else None
 
     def _local(self, frame, event, argument):
-        if event == "exception" and len(self._last) < _MAX_NOTES:
+        if event == "exception" and len(self._last) < _MAX_EXCEPTIONS:
             exception = argument[1]
             if isinstance(exception, BaseException):
                 before = exception.__context__

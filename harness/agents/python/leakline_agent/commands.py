@@ -31,9 +31,9 @@ class Commands:
         self._froze = False
         """Whether the objects from before the trace window are frozen, so that the newer ones are known."""
         self._sizes = {}
-        """`retainers.sizes` at the begin of the trace window."""
+        """`retainers.sizes` at the start of the trace window."""
         self._lengths = {}
-        """`blocks.lengths` at the begin of the trace window."""
+        """`blocks.lengths` at the start of the trace window."""
         self._has_growing_buffers = True
         """Whether the last trace window had such; True before the first."""
         self._caught = None

@@ -13,6 +13,7 @@ from collections import Counter
 from leakline_agent.frames import caller_stack, has_user_frame
 
 _MAX_RECORDS = 200_000
+"""Of one resource; further objects are not recorded, so that the memory of a long window is bounded."""
 _recorder_of_opens = None
 """The recorder that the audit hook reports to; None outside a trace window."""
 

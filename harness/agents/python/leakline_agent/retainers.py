@@ -1,4 +1,4 @@
-"""Containers that have grown since the begin of a trace window, and their names: the retainers of a leak."""
+"""Containers that have grown since the start of a trace window, and their names: the retainers of a leak."""
 
 import gc
 import sys
