@@ -1,4 +1,4 @@
-"""What a watch saw in a SUT: what was made in it and lives, where, and what keeps it."""
+"""What the agents saw of a trace window: what was made in it and is still alive, where, and what retains it."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ from dataclasses import dataclass, field
 from leakline.harness.data.model import Frame, FrameKind, Resource
 
 OFTEN = 0.8
-"""An allocation site with fewer survivors a call than this is no leak of each call."""
+"""Survivors a call that an allocation site must have to be one that leaks with each call."""
 
 
 @dataclass(frozen=True, slots=True)
 class SiteCount:
-    """So many survivors of a watch that one place made."""
+    """Survivors of a trace window that one stack made."""
 
     stack: tuple[Frame, ...]
+    """Innermost frame first."""
     count: int
     size_bytes: int
-    """What they hold; of an allocation, what was allocated."""
+    """What they retain together; of an allocation, what was allocated."""
 
 
 @dataclass(frozen=True, slots=True)
-class Keeper:
-    """A container of before a watch that grew in it."""
+class Retainer:
+    """A container from before the trace window that grew in it, and so retains what was put in."""
 
     owner: str
     """As a person would name it: `restaurant.menu.Carts._carts`."""
     per_cycle: float
+    """Entries, or bytes, that it grew by a call."""
     code: FrameKind
-    """Whose it is."""
+    """Whose code it belongs to."""
     is_bytes: bool = False
     """Whether it grows in bytes: a text or a buffer; else in entries."""
 
@@ -45,15 +47,16 @@ class Caught:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a watch of `cycles` calls left behind in the SUT."""
+    """What a trace window of `cycles` calls left behind in the server."""
 
     cycles: int
     made: Mapping[Resource, tuple[SiteCount, ...]] = field(default_factory=dict)
+    """{resource: survivors}."""
     heap: tuple[SiteCount, ...] = ()
-    """Allocations that nothing in `made` holds."""
+    """Allocations that nothing in `made` retains."""
     pieces: tuple[SiteCount, ...] = ()
     """Where a text or a buffer grew last that grows in one piece, by so many bytes in all; they are not in `heap`."""
-    keepers: tuple[Keeper, ...] = ()
+    retainers: tuple[Retainer, ...] = ()
     woke: tuple[SiteCount, ...] = ()
     """Where timers were set, also such as have gone off."""
     types: Mapping[str, float] = field(default_factory=dict)

@@ -21,7 +21,7 @@ from typing import Any, Literal, Self
 
 from leakline.harness.agents import ADDRESS_VARIABLE, CODE_VARIABLE, LEND_VARIABLE, NODE_AGENT, PYTHON_AGENT_DIR
 from leakline.harness.data.model import Frame, FrameKind, Resource
-from leakline.harness.data.survey import OFTEN, Caught, Keeper, SiteCount, Survey
+from leakline.harness.data.survey import OFTEN, Caught, Retainer, SiteCount, Survey
 from leakline.harness.measure import v8_snapshot
 from leakline.harness.server import scratch
 
@@ -368,7 +368,7 @@ def survey_of(answers: Iterable[dict[str, Any]], cycles: int) -> Survey:
         {name: _summed(rows) for name, rows in made.items()},
         _summed(heap),
         _summed(pieces),
-        tuple(Keeper(owner, number / cycles, code, is_bytes) for (owner, code, is_bytes), number in grown.items()),
+        tuple(Retainer(owner, number / cycles, code, is_bytes) for (owner, code, is_bytes), number in grown.items()),
         _summed(woke),
         {name: number / cycles for name, number in types.most_common() if number >= OFTEN * cycles},
     )

@@ -73,7 +73,7 @@ class Lines:
         async for _ in self._calls.batches(cycles, self._at_a_time):
             await self._counters.until_idle()  # as between the calls that were measured: it may matter to what leaks
         survey = await self._survey(cycles)
-        if not unexplained.needs_deep_watch(growths, survey):
+        if not unexplained.needs_deep_trace(growths, survey):
             return survey, None
         self._stage.observer.phase("finding the lines that allocate")
         await self._agents.begin_trace(deep=True)
@@ -81,7 +81,7 @@ class Lines:
             await self._stage.make(_DEEP_WATCH_CYCLES, 1)
             deep = await self._survey(_DEEP_WATCH_CYCLES)
         deep = unexplained.with_pieces(growths, survey, deep)
-        if unexplained.needs_native_watch(growths, survey, deep) and await self._agents.begin_native_trace():
+        if unexplained.needs_native_trace(growths, survey, deep) and await self._agents.begin_native_trace():
             self._stage.observer.phase("finding the lines that allocate in C")
             await self._stage.make(_DEEP_WATCH_CYCLES, 1)
             native = await self._survey(_DEEP_WATCH_CYCLES, of="Python")

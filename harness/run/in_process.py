@@ -104,7 +104,7 @@ class NoGrowth:
             async for number in self._times(_WATCH_CYCLES):
                 yield number
             survey = survey_of([self._commands.survey()], _WATCH_CYCLES)
-            if unexplained.needs_deep_watch(self._growths, survey):
+            if unexplained.needs_deep_trace(self._growths, survey):
                 self._commands.begin_trace(deep=True)
                 async for number in self._times(_DEEP_CYCLES):
                     yield number

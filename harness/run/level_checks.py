@@ -11,7 +11,7 @@ from pathlib import Path
 
 from leakline.fakes.faults import FaultPlan
 from leakline.fakes.ledger import Ledger
-from leakline.harness.attribute import findings
+from leakline.harness.attribute.sites import site_of
 from leakline.harness.data.model import Finding, Frame, Level, Resource
 from leakline.harness.data.survey import OFTEN, Caught, SiteCount
 from leakline.harness.drive.batches import Calls
@@ -80,7 +80,7 @@ class Checks:
         if self._agents.present:
             with self._calls.patiently():
                 stacks = await self._stacks(level)
-        sites = [site for stack in stacks if (site := findings.site_of(stack, root)) is not None]
+        sites = [site for stack in stacks if (site := site_of(stack, root)) is not None]
         unique = tuple(dict.fromkeys(sites))
         return Finding(level.resource, level.value, level, unique, (), tuple(stacks[0]) if stacks else ())
 

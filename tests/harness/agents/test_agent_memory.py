@@ -86,9 +86,9 @@ while sys.stdin.readline():
             for _ in range(10):
                 await server.poke()
             found = await server.agents.survey(10)
-            kept = {k.owner: k.per_cycle for k in found.keepers}
+            kept = {k.owner: k.per_cycle for k in found.retainers}
             assert {owner: kept.get(owner) for owner in owners} == owners
-            assert {k.owner for k in found.keepers if k.is_bytes} == set(owners)
+            assert {k.owner for k in found.retainers if k.is_bytes} == set(owners)
             assert (kept["__main__.Notes.times"], kept["__main__.Notes.seen"]) == (20.0, 20.0)
             where = {row.stack[0].line: row.size_bytes / 10 for row in found.pieces}
             assert sorted(where) == sorted(lines.values())

@@ -85,7 +85,7 @@ def test_what_one_place_made_in_several_processes_is_one_row() -> None:
     (row,) = survey.made["tasks"]
     assert (row.count, row.size_bytes) == (8, 200)
     assert survey.allocated_per_cycle == 12.5
-    assert [(keeper.owner, keeper.per_cycle) for keeper in survey.keepers] == [("a.KEPT", 1.0)]
+    assert [(each.owner, each.per_cycle) for each in survey.retainers] == [("a.KEPT", 1.0)]
     assert survey.types == {"a.C": 1.0}
 
 
