@@ -2,8 +2,8 @@
 
 1. The pause of one sample against the number of objects that a process holds, in Python and in Node.
 2. What the agent itself leaves behind over many samples.
-3. The restaurant's processor time a call in each state of the agent (counting, noting where things are made,
-   naming every allocation, memray) and without it, in turns.
+3. The restaurant's processor time a call in each state of the agent (counting, trace window, deep trace window,
+   memray) and without it, in turns.
 """
 
 from __future__ import annotations
@@ -102,9 +102,9 @@ async def own_leak(language: str, samples: int) -> str:
 STATES: dict[str, Callable[[Agents], Awaitable[object]] | None] = {
     "none": None,
     "counting": Agents.begin,
-    "lines of what grew": Agents.watch,
-    "every allocation's line": lambda agents: agents.watch(deep=True),
-    "memray": Agents.watch_native,
+    "trace window": Agents.begin_trace,
+    "deep trace window": lambda agents: agents.begin_trace(deep=True),
+    "memray": Agents.begin_native_trace,
 }
 
 

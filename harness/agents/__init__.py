@@ -1,18 +1,18 @@
-"""Code that runs inside a SUT: self-contained, standard library only, injected by environment variables."""
+"""Code that runs inside a server under test: standard library only, started by environment variables."""
 
 from pathlib import Path
 
 PYTHON_AGENT_DIR = Path(__file__).with_name("python")
-"""Directory to put on a Python SUT's PYTHONPATH."""
+"""Directory to put first on a Python server's PYTHONPATH: its `sitecustomize` starts the agent."""
 
 NODE_AGENT = Path(__file__).with_name("node") / "preload.cjs"
-"""Script for a Node SUT to load first (`NODE_OPTIONS=--require`)."""
+"""Script that a Node server loads first (`NODE_OPTIONS=--require`)."""
 
 ADDRESS_VARIABLE = "LEAKLINE_AGENT"
-"""Environment variable with the path of the harness's Unix socket; the agents do nothing without it."""
+"""Environment variable: path of the harness's Unix socket. Without it the agents do nothing."""
 
 LEND_VARIABLE = "LEAKLINE_LEND"
-"""Environment variable with a folder that holds memray and nothing else, for a Python SUT without it."""
+"""Environment variable: a folder that holds memray and nothing else, for a Python server without memray."""
 
 CODE_VARIABLE = "LEAKLINE_CODE"
-"""Environment variable with directories (os.pathsep between) whose lines count as the user's own."""
+"""Environment variable: directories, separated by os.pathsep, whose code counts as the user's own."""

@@ -1,1 +1,1 @@
-"""Numbers of the server under test at quiet points, from inside and from outside. Judges nothing."""
+"""Measures the server under test at quiet points, from inside (agents) and from outside. It judges nothing."""

@@ -1,4 +1,4 @@
-"""What a SUT's file descriptors are: kind, and peer or path. Read from outside, from /proc (Linux)."""
+"""The kinds of a SUT's file descriptors, with peer or path. Read from outside, from /proc (Linux)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ import psutil
 from leakline.harness.server.process import Sut
 
 _PROC = Path("/proc")
-_RARE = 0.2
-_MOST_KINDS = 3
+_MIN_GROWTH = 0.2
+"""Kinds that grow by less per call are not named."""
+_MAX_KINDS = 3
 _VARYING = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|(?<=[-_.])[A-Za-z0-9_]{8}(?=\.|$)|\d+")
+"""What differs between paths of one kind: UUIDs, random parts of 8 characters (tempfile), digits."""
 
 
 def kinds(sut: Sut) -> Counter[str]:
-    """{what a descriptor is: how many}: `eventfd`, `file /tmp/upload-*.wav`, `socket CLOSE_WAIT to 127.0.0.1:80`.
+    """{kind: how many}: `eventfd`, `file /tmp/upload-*.wav`, `socket CLOSE_WAIT to 127.0.0.1:80`.
 
-    What varies in a path (digits, random parts) is shown as `*`, so that alike files are one.
+    Digits and random parts of a path are shown as `*`, so that similar files are one kind. Empty without /proc.
     """
     found: Counter[str] = Counter()
     for process in sut.family():
@@ -43,10 +45,10 @@ def _named(target: str, connection: Any | None) -> str:
     if target.startswith("anon_inode:"):
         return target.removeprefix("anon_inode:").strip("[]")
     if target.startswith("/memfd:"):
-        return f"memfd {alike(target.removeprefix('/memfd:').removesuffix(' (deleted)'))}"
+        return f"memfd {masked(target.removeprefix('/memfd:').removesuffix(' (deleted)'))}"
     if target.startswith("/dev/"):
         return target
-    return f"file {alike(target)}"
+    return f"file {masked(target)}"
 
 
 def _socket(connection: Any | None) -> str:
@@ -59,13 +61,13 @@ def _socket(connection: Any | None) -> str:
     return f"socket {connection.status}"
 
 
-def alike(path: str) -> str:
-    """`path` with what varies from file to file as `*`."""
+def masked(path: str) -> str:
+    """`path`, with digits and random parts as `*`."""
     return _VARYING.sub("*", path)
 
 
 def grown(before: Counter[str], after: Counter[str], cycles: int) -> str:
-    """What there is more of, in words with its growth a call; empty when nothing."""
+    """The kinds that grew most in `cycles` calls, in words with the growth a call; empty if none did."""
     more = {name: (number - before[name]) / cycles for name, number in after.items() if number > before[name]}
-    often = sorted((name for name in more if more[name] >= _RARE), key=lambda name: -more[name])
-    return ", ".join(f"{name} {more[name]:+.2f} a call" for name in often[:_MOST_KINDS])
+    often = sorted((name for name in more if more[name] >= _MIN_GROWTH), key=lambda name: -more[name])
+    return ", ".join(f"{name} {more[name]:+.2f} a call" for name in often[:_MAX_KINDS])

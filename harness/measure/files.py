@@ -1,4 +1,4 @@
-"""The SUT's temporary files: it is given a folder of its own for them (TMPDIR), so what stays there is its own."""
+"""The SUT's temporary files. It gets a folder of its own for them (TMPDIR), so all files there are the SUT's."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from leakline.harness.measure.descriptors import alike
+from leakline.harness.measure.descriptors import masked
 from leakline.harness.server import scratch
 
 
 class TempFolder:
-    """A folder for one run. Use as a context manager: it is removed with all that is in it."""
+    """The folder of one run. A context manager: on leaving, the folder is removed with its content."""
 
     def __init__(self) -> None:
         self.path = Path()
@@ -29,8 +29,8 @@ class TempFolder:
         scratch.remove(self.path)
 
     def kinds(self) -> Counter[str]:
-        """{a file's name with what varies as `*`: how many}."""
-        return Counter("file $TMPDIR/" + alike(str(file.relative_to(self.path))) for file in self._files())
+        """{`file $TMPDIR/` and the file's path there, with digits and random parts as `*`: how many}."""
+        return Counter("file $TMPDIR/" + masked(str(file.relative_to(self.path))) for file in self._files())
 
     def __len__(self) -> int:
         return sum(1 for _ in self._files())

@@ -1,4 +1,4 @@
-"""A user's own numbers, read from the server: a JSON document's field, or a metric on a Prometheus page."""
+"""Gauges: the user's own numbers, read by HTTP: fields of a JSON document, or metrics of a Prometheus page."""
 
 from __future__ import annotations
 
@@ -16,26 +16,31 @@ from leakline.harness.data.errors import RunError, UsageError
 from leakline.harness.data.resources import Resource, gauge
 
 _LIMIT_S = 5.0
-_MOST_BYTES = 8 * 1024 * 1024
-_SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?P<labels>\{[^}]*\})?\s+(?P<value>\S+)(\s+\S+)?$")
+"""For one page to be read."""
+_MAX_BYTES = 8 * 1024 * 1024
+"""More of a page is not read."""
+_METRIC_LINE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?P<labels>\{[^}]*\})?\s+(?P<value>\S+)(\s+\S+)?$")
+"""A sample of the Prometheus text format: name, labels, value, and perhaps a timestamp."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """A number at `url`: the field at `path` (`calls.active`, `queues.0`), or the metric of that name."""
+    """A number that the server gives at a URL."""
 
     name: str
+    """The user's name for it."""
     url: str
     path: str
+    """The field of the JSON document (`calls.active`, `queues.0`), or the metric's name, with labels or without."""
 
     @property
     def resource(self) -> Resource:
-        """What it is called among the resources."""
+        """Its name among the resources."""
         return gauge(self.name)
 
 
 def parse(specs: Mapping[str, str]) -> tuple[Gauge, ...]:
-    """Gauges from `{name: "http://127.0.0.1:5050/health#active_calls"}`. Raises UsageError."""
+    """Gauges from `{name: "URL#PATH"}`, such as `http://127.0.0.1:5050/health#active_calls`. Raises UsageError."""
     found = []
     for name, spec in specs.items():
         url, _, path = spec.partition("#")
@@ -50,7 +55,7 @@ def parse(specs: Mapping[str, str]) -> tuple[Gauge, ...]:
 
 
 class Gauges:
-    """Reads them. Use as an async context manager."""
+    """Reads gauges. An async context manager."""
 
     def __init__(self, gauges: tuple[Gauge, ...]) -> None:
         self._gauges = gauges
@@ -69,7 +74,7 @@ class Gauges:
             await self._http.close()
 
     async def read(self) -> dict[Resource, float]:
-        """Their values now. Raises RunError for one that cannot be read."""
+        """The values now; each page is read once. Raises RunError for a gauge that cannot be read."""
         pages: dict[str, str] = {}
         values = {}
         for each in self._gauges:
@@ -83,7 +88,7 @@ class Gauges:
             raise RuntimeError("the gauges have not been opened")
         try:
             async with self._http.get(each.url) as response:
-                body = await response.content.read(_MOST_BYTES)
+                body = await response.content.read(_MAX_BYTES)
                 if response.status != 200:
                     raise RunError(f"gauge {each.name}: {each.url} answered {response.status}")
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -92,7 +97,7 @@ class Gauges:
 
 
 def value_in(page: str, each: Gauge) -> float:
-    """The gauge's number in a page of either kind. Raises RunError."""
+    """The gauge's number in a JSON document or a Prometheus page. Raises RunError if it is not there."""
     try:
         document = json.loads(page)
     except ValueError:
@@ -109,10 +114,10 @@ def value_in(page: str, each: Gauge) -> float:
 
 
 def _metric(page: str, each: Gauge) -> float:
-    """The sum of a metric's samples: those with just these labels when the path gives some."""
+    """The sum of a metric's samples; only of those with exactly the path's labels, if it has some."""
     total, seen = 0.0, False
     for line in page.splitlines():
-        sample = _SAMPLE.match(line)
+        sample = _METRIC_LINE.match(line)
         if sample is not None and each.path in (sample["name"], sample["name"] + (sample["labels"] or "")):
             try:
                 total, seen = total + float(sample["value"]), True

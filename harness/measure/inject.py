@@ -1,8 +1,8 @@
-"""Puts an agent into a server that runs already, where its runtime lets one in.
+"""Puts an agent into a server that runs already, if its runtime allows that; others are measured from outside.
 
-Node opens its inspector on SIGUSR1 (nodejs.org, "Debugging guide"); CPython has `sys.remote_exec` from 3.14 on
-(PEP 768), which one interpreter calls on another of its own version: the server's own program is run for that, so
-that leakline may be on any version. The others are measured from outside.
+Node opens its inspector on SIGUSR1 (nodejs.org, "Debugging guide"). CPython has `sys.remote_exec` since 3.14 (PEP
+768): an interpreter calls it on a process of the same version. So the server's own interpreter is run to call it, and
+leakline may run on another version.
 """
 
 from __future__ import annotations
@@ -27,8 +27,11 @@ from leakline.harness.server.programs import run_briefly
 
 _POLL_S = 0.2
 _LIMIT_S = 5.0
+"""For each step: the inspector opens, the interpreter ends, the agent connects."""
 _INSPECTOR_PORT = 9229
+"""Node's default."""
 _TOO_OLD = 3
+"""Exit code of `_REMOTE_EXEC` without `sys.remote_exec`."""
 _REMOTE_EXEC = f"""
 import sys
 if not hasattr(sys, "remote_exec"):
@@ -38,10 +41,10 @@ sys.remote_exec(int(sys.argv[1]), sys.argv[2])
 _PYTHON = re.compile(r"python(3[.\d]*)?$")
 
 
-async def bring_agent(sut: Attached, agents: Agents, code: tuple[Path, ...] = ()) -> str:
-    """Put an agent into the process; why that cannot be, in words, else nothing.
+async def inject_agent(sut: Attached, agents: Agents, code: tuple[Path, ...] = ()) -> str:
+    """Put an agent into the process. Returns "", or a sentence why there is none.
 
-    `code` are directories of the user's own code, though it is installed: whole paths.
+    `code` are absolute paths of directories whose code counts as the user's own, though it is installed.
     """
     program = _program(sut.pid)
     own = tuple(str(path) for path in code)
@@ -55,7 +58,7 @@ async def bring_agent(sut: Attached, agents: Agents, code: tuple[Path, ...] = ()
             return f"no agent for {name or 'it'}: it is measured from outside"
     except (OSError, aiohttp.ClientError, TimeoutError, RuntimeError, ValueError) as error:
         return f"no agent could be put into process {sut.pid}: {error or type(error).__name__}"
-    return await _until_there(agents, sut.pid)
+    return await _until_connected(agents, sut.pid)
 
 
 def _program(pid: int) -> str:
@@ -65,11 +68,11 @@ def _program(pid: int) -> str:
         return ""
 
 
-async def _until_there(agents: Agents, pid: int) -> str:
+async def _until_connected(agents: Agents, pid: int) -> str:
     deadline = time.monotonic() + _LIMIT_S
     while not agents.present and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(_POLL_S)
-    return "" if agents.present else f"the agent put into process {pid} never called"
+    return "" if agents.present else f"the agent put into process {pid} did not connect within {_LIMIT_S:g} s"
 
 
 async def _into_python(pid: int, program: str, agents: Agents, code: tuple[str, ...]) -> str:
@@ -83,21 +86,21 @@ async def _into_python(pid: int, program: str, agents: Agents, code: tuple[str, 
         if status == _TOO_OLD:
             return (
                 f"no agent could be put into process {pid} ({Path(program).name}): that needs CPython 3.14 or newer "
-                "(sys.remote_exec); it is measured from outside. Start it by --sut to have lines"
+                "(sys.remote_exec); it is measured from outside. Started with --sut, it would have an agent"
             )
         if status:
             return f"no agent could be put into process {pid}: {said}"
-        return await _until_there(agents, pid)
+        return await _until_connected(agents, pid)
 
 
 async def _into_node(pid: int, address: str, code: tuple[str, ...]) -> None:
-    """By its inspector, which is closed again."""
+    """Start the agent through the process's inspector, which is closed again. Raises OSError or RuntimeError."""
     before = _listening(pid)
     if _INSPECTOR_PORT not in before:
         os.kill(pid, signal.SIGUSR1)
     port = await _inspector_port(pid, before)
-    link = json.dumps(str(NODE_AGENT.with_name("link.cjs")))
-    start = f"require({link}).start({json.dumps(address)}, {json.dumps(code)})"
+    channel = json.dumps(str(NODE_AGENT.with_name("channel.cjs")))
+    start = f"require({channel}).start({json.dumps(address)}, {json.dumps(code)})"
     close = "{ const inspector = require('node:inspector'); setTimeout(() => inspector.close(), 500).unref() }"
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_LIMIT_S)) as http:
         async with http.get(f"http://127.0.0.1:{port}/json/list") as response:
@@ -128,4 +131,4 @@ async def _inspector_port(pid: int, before: set[int]) -> int:
         if new or _INSPECTOR_PORT in before:
             return min(new or {_INSPECTOR_PORT})
         await asyncio.sleep(_POLL_S)
-    raise TimeoutError("its inspector did not open on SIGUSR1")
+    raise TimeoutError(f"its inspector did not open within {_LIMIT_S:g} s of SIGUSR1")

@@ -1,4 +1,4 @@
-"""The black-box probe: what the operating system says of the SUT's processes. Works on any server."""
+"""What the operating system reports of the SUT's processes. Works for a server in any language."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from leakline.harness.data.model import Resource
 from leakline.harness.server.process import Sut
 
 _PROC = Path("/proc")
-NOT_TOLD = "the operating system does not tell"
-"""Why something is not measured where there is no /proc."""
+NOT_REPORTED = "the operating system does not report it"
+"""Why a resource is not measured on a system without /proc."""
 
 _COUNTED: tuple[Resource, ...] = ("rss", "threads", "fds", "sockets")
 
 
 def read(sut: Sut) -> tuple[dict[Resource, float], dict[int, dict[Resource, float]]]:
-    """(rss in bytes, threads, fds, sockets of all the SUT's processes, and how many of these it has; {pid: its own}).
+    """(the process totals, {pid: that process's numbers}) of rss in bytes, threads, fds and sockets.
 
-    `children` counts those too that have ended and were never waited for.
+    The totals also have `children`, the SUT's processes except its first, including those that have ended and were
+    never waited for.
     """
     family = sut.family(ended=True)
     each: dict[int, dict[Resource, float]] = {}
     for process in family:
         with contextlib.suppress(psutil.Error, OSError):
             if process.status() == psutil.STATUS_ZOMBIE:
-                continue  # it holds nothing but its place
+                continue  # it has nothing left but its process id
             with process.oneshot():
                 memory, threads = process.memory_info().rss, process.num_threads()
             numbers = (memory, threads, *_descriptors(process))
@@ -38,7 +39,10 @@ def read(sut: Sut) -> tuple[dict[Resource, float], dict[int, dict[Resource, floa
 
 
 def wakeups(sut: Sut) -> dict[int, int]:
-    """{pid: how often its threads have woken from waiting, ever}; empty where that is not counted (not Linux)."""
+    """{pid: how often its living threads have woken up from waiting so far}; empty without /proc.
+
+    Counted as voluntary context switches (proc(5)).
+    """
     return {
         process.pid: sum(
             _status_number(status, "voluntary_ctxt_switches")
@@ -48,8 +52,8 @@ def wakeups(sut: Sut) -> dict[int, int]:
     }
 
 
-def forget_peak(sut: Sut) -> bool:
-    """Have the system forget the most memory that the SUT's processes had; whether that can be done."""
+def reset_peak(sut: Sut) -> bool:
+    """Reset the peak rss of the SUT's processes; returns whether that was possible."""
     done = False
     for process in sut.family():
         with contextlib.suppress(OSError):
@@ -58,16 +62,16 @@ def forget_peak(sut: Sut) -> bool:
     return done
 
 
-def above_rest(sut: Sut, rest_bytes: float) -> float:
-    """Bytes of memory that the SUT's processes had at their most since `forget_peak`, above `rest_bytes`."""
+def peak_above(sut: Sut, quiet_bytes: float) -> float:
+    """The sum of the processes' peak rss since `reset_peak`, in bytes above `quiet_bytes`; at least 0."""
     total = 0
     for process in sut.family():
         total += 1024 * _status_number(_PROC / str(process.pid) / "status", "VmHWM")
-    return max(0.0, total - rest_bytes)
+    return max(0.0, total - quiet_bytes)
 
 
 def _status_number(file: Path, name: str) -> int:
-    """A field of a status file of proc(5); 0 when the process has gone, or has none."""
+    """The number in a field of a status file (proc(5)); 0 when the process has ended or the file lacks the field."""
     with contextlib.suppress(OSError, ValueError):
         for line in file.read_text().splitlines():
             if line.startswith(f"{name}:"):
@@ -76,7 +80,7 @@ def _status_number(file: Path, name: str) -> int:
 
 
 def _descriptors(process: psutil.Process) -> tuple[int, int]:
-    """(all file descriptors, those that are sockets)."""
+    """(how many file descriptors, how many of them are sockets)."""
     directory = _PROC / str(process.pid) / "fd"
     if not directory.is_dir():  # not Linux
         return process.num_fds(), len(process.net_connections(kind="all"))

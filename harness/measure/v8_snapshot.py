@@ -1,8 +1,8 @@
-"""Heap snapshots of V8: what is new, what holds it, and by which name.
+"""Heap snapshots of V8: the bytes that objects retain, and the names of their retainers.
 
-The format is V8's own (`v8/src/profiler/heap-snapshot-generator.cc`, the same that Chrome DevTools load): nodes and
-edges as flat lists of numbers whose fields the file names itself. A node's id is the same in every snapshot of a
-process, and newer objects have higher ids.
+The format is V8's own (`v8/src/profiler/heap-snapshot-generator.cc`; Chrome DevTools read the same): nodes and edges
+are flat lists of numbers, and the file names their fields. A node's id is the same in every snapshot of a process,
+and newer objects have higher ids.
 """
 
 from __future__ import annotations
@@ -18,21 +18,24 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 
 _WEAK = ("weak",)
+"""Types of edges that do not keep their target alive."""
 _NAMELESS = ("hidden", "internal", "shortcut", "weak")
-_MOST_STEPS = 2_000
-_NODES_OWN = ("resourceTimingBuffer", "resourceTimingSecondaryBuffer")
-"""Variables of `lib/internal/perf/observe.js`: an entry for each `fetch`, of which 250 are kept.
+"""Types of edges whose names are V8's own, not of the program."""
+_MAX_STEPS = 2_000
+"""Nodes that a search for a name looks at."""
+_NODE_INTERNALS = ("resourceTimingBuffer", "resourceTimingSecondaryBuffer")
+"""Arrays of Node's `lib/internal/perf/observe.js` that get an entry for each `fetch`, up to 250: no leak.
 
-What Node keeps elsewhere under its own names has symbols for them.
+Other containers of Node's own have symbols for names, and are left out by that.
 """
 
 
 class SnapshotError(Exception):
-    """A file is no heap snapshot that can be read."""
+    """A file is not a readable heap snapshot."""
 
 
 class Snapshot:
-    """One heap snapshot. Raises SnapshotError for a file that is none."""
+    """One heap snapshot, read from a file. Raises SnapshotError."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -61,9 +64,9 @@ class Snapshot:
 
     @property
     def newest(self) -> int:
-        """The highest id of V8's own objects: what is made later has a higher one.
+        """The highest id of an object of V8's; objects created later have higher ones.
 
-        Theirs are odd; those of an embedder's objects are even, and are hashes.
+        V8's ids are odd. Those of an embedder's objects (Node's native ones) are even, and are in no order.
         """
         return int(self.ids[self.ids % 2 == 1].max(initial=0))
 
@@ -71,10 +74,10 @@ class Snapshot:
         new: NDArray[np.bool_] = (self.ids > since) & (self.ids % 2 == 1)
         return new
 
-    def held_bytes(self, roots: Iterable[int], since: int, claimed: set[int]) -> int:
-        """Bytes reached from the nodes with the ids `roots` through nodes newer than `since`.
+    def retained_bytes(self, roots: Iterable[int], since: int, claimed: set[int]) -> int:
+        """Bytes reached from the nodes with the ids `roots` through nodes with ids above `since`.
 
-        `claimed` are the nodes (by index) that count no more; those that were reached are added.
+        Nodes in `claimed` (by index) are not counted; the counted ones are added to it.
         """
         total, new = 0, self._are_new(since)
         stack = [self._index_of[root] for root in roots if root in self._index_of]
@@ -89,39 +92,39 @@ class Snapshot:
         return total
 
     def owner(self, node_id: int) -> str:
-        """What holds an object, as a person would name it: `Carts.carts`, or a variable's name; empty if unknown.
+        """The name of an object's retainer: `Carts.carts`, or a variable's name; empty if there is none.
 
-        The nearest named edge towards the roots, and the class of what it goes out from.
+        It is made of the nearest named edge on a way to the roots, and the class of the node that has this edge.
         """
         node = self._index_of.get(node_id)
         seen: set[int] = set()
         frontier = [node] if node is not None else []
-        for _ in range(_MOST_STEPS):
+        for _ in range(_MAX_STEPS):
             if not frontier:
                 return ""
             current = frontier.pop(0)
             if current in seen:
                 continue
             seen.add(current)
-            for holder, kind, name in self._holders(current):
+            for retainer, kind, name in self._retainers(current):
                 if kind == "context":
                     return name
                 if kind == "property" and name not in ("__proto__", "map", "prototype"):
-                    holder_name = self._name(holder)
-                    return f"{holder_name}.{name}" if holder_name not in ("Object", "") else name
-                frontier.append(holder)
+                    retainer_name = self._name(retainer)
+                    return f"{retainer_name}.{name}" if retainer_name not in ("Object", "") else name
+                frontier.append(retainer)
         return ""
 
-    def _holders(self, node: int) -> list[tuple[int, str, str]]:
-        """(holder, kind of edge, name) of the strong edges to `node`, those with a name first."""
+    def _retainers(self, node: int) -> list[tuple[int, str, str]]:
+        """(retainer's index, type of edge, name) of the strong edges to `node`, those with a name first."""
         edges = np.flatnonzero((self._targets == node) & ~self._weak)
         found = []
         for edge in edges.tolist():
             kind = self._edge_types[self._kinds[edge]]
             label = int(self._edges[edge, self._edge_fields.index("name_or_index")])
             name = "" if kind in ("element", "hidden") else self._strings[label]
-            holder = int(np.searchsorted(self._first_edge, edge, side="right")) - 1
-            found.append((holder, kind, name))
+            retainer = int(np.searchsorted(self._first_edge, edge, side="right")) - 1
+            found.append((retainer, kind, name))
         return sorted(found, key=lambda each: each[1] in (*_NAMELESS, "element"))
 
     def _name(self, node: int) -> str:
@@ -129,10 +132,10 @@ class Snapshot:
 
 
 def read(answer: dict[str, Any], files: Mapping[str, Path], ids: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """A Node agent's survey with what its snapshots tell: bytes held, names of what has grown.
+    """A Node agent's survey with what the snapshots add: retained bytes, and the names of containers that grew.
 
-    `files` are the snapshots of `before` and `after`, `ids` those of what survived, by the rows' numbers. The files
-    are removed. Raises SnapshotError.
+    `files` are the heap snapshots `before` and `after` the trace window, and are deleted; `ids` the heap ids of a
+    row's objects, by the row's "index". Without both snapshots no container is named. Raises SnapshotError.
     """
     try:
         if not {"before", "after"} <= files.keys():
@@ -144,7 +147,12 @@ def read(answer: dict[str, Any], files: Mapping[str, Path], ids: Sequence[Sequen
     claimed: set[int] = set()
     resources = {
         name: [
-            {**row, "held_bytes": after.held_bytes(ids[row["held"]], before.newest, claimed) if "held" in row else 0}
+            {
+                **row,
+                "retained_bytes": after.retained_bytes(ids[row["index"]], before.newest, claimed)
+                if "index" in row
+                else 0,
+            }
             for row in rows
         ]
         for name, rows in answer["resources"].items()
@@ -152,6 +160,6 @@ def read(answer: dict[str, Any], files: Mapping[str, Path], ids: Sequence[Sequen
     grown = [
         {"owner": owner, "grown": each["grown"], "code": "user"}
         for each in answer.get("containers", [])
-        if (owner := after.owner(each["id"])) and "<symbol" not in owner and owner not in _NODES_OWN
+        if (owner := after.owner(each["id"])) and "<symbol" not in owner and owner not in _NODE_INTERNALS
     ]
     return {**answer, "resources": resources, "containers": grown}

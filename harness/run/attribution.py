@@ -79,19 +79,17 @@ class Attribution:
         """Make the window's calls; what survived, once there is no more than usual of what does not leak."""
         is_native, is_deep = window.depth == "native", window.depth != "things"
         if is_native:
-            if not await self._agents.watch_native():
+            if not await self._agents.begin_native_trace():
                 return None
         else:
-            await self._agents.watch(deep=is_deep)
+            await self._agents.begin_trace(deep=is_deep)
         self._stage.observer.phase(_PHASES[window.depth])
         with self._calls.patiently(deep=is_deep):
             if is_deep:
                 await self._stage.make(window.cycles, 1)
             else:
                 async for _ in self._calls.batches(window.cycles, self._at_a_time):
-                    await (
-                        self._counters.rest()
-                    )  # as between the calls that were measured: it may matter to what leaks
+                    await self._counters.until_idle()  # as after the calls that were measured: it may matter
             await until_no_more_than(usual, self._counters.read_cheap, length_s=_REST_S)
             survey = await self._sut.alive(self._agents.survey(window.cycles, of="Python" if is_native else None))
         if is_native:

@@ -102,10 +102,10 @@ class NoGrowth:
             while traced is None:
                 survey = None
                 if window.depth != "native":  # memray would trace the whole test run
-                    self._commands.watch(deep=window.depth == "stacks")
+                    self._commands.begin_trace(deep=window.depth == "stacks")
                     async for number in self._times(window.cycles):
                         yield number
-                    survey = survey_of([self._commands.sites()], window.cycles)
+                    survey = survey_of([self._commands.survey()], window.cycles)
                 try:
                     window = plan.send(survey)
                 except StopIteration as done:

@@ -66,7 +66,7 @@ class Checks:
         if woke:  # each process has a loop of its own: the busiest is judged
             found.append(levels.wakeups(max(woke), _IDLE_S))
         else:
-            self.unmeasured["wakeups"] = process.NOT_TOLD
+            self.unmeasured["wakeups"] = process.NOT_REPORTED
         if self._faults.has_struck:
             logged = levels.error_lines(self._sut.printed())
             found.append(levels.silent_errors(self._failed_for_good(), logged))
@@ -87,7 +87,7 @@ class Checks:
     async def _stacks(self, level: Level) -> Sequence[Sequence[Frame]]:
         match level.resource:
             case "wakeups":
-                await self._agents.watch()
+                await self._agents.begin_trace()
                 await self._sut.alive(asyncio.sleep(_IDLE_S))
                 survey = await self._sut.alive(self._agents.survey(1))
                 return [row.stack for row in survey.timers_set[:1]]
@@ -122,11 +122,11 @@ class Checks:
         seen = []
         for _ in range(_LONG_CALLS):
             rest = (await self._counters.quiet())["rss"]
-            if not process.forget_peak(self._sut):
-                raise _NotMeasuredError(process.NOT_TOLD)
+            if not process.reset_peak(self._sut):
+                raise _NotMeasuredError(process.NOT_REPORTED)
             if await self._sut.alive(self._calls.one(scenario)):
                 await self._counters.quiet()
-                seen.append(process.above_rest(self._sut, rest))
+                seen.append(process.peak_above(self._sut, rest))
         if not seen:
             raise _NotMeasuredError(f"none of {_LONG_CALLS} calls of {scenario.seconds:g} s went as scripted")
         return min(seen)
@@ -147,7 +147,7 @@ class Checks:
 
     async def _retained_late(self, *, deep: bool) -> list[SiteCount]:
         long_call = self._scenario.stretched(levels.CALL_LENGTHS[1])
-        await self._agents.watch(deep=deep)
+        await self._agents.begin_trace(deep=deep)
         call = asyncio.ensure_future(self._calls.one(long_call))
         done_s = 0.0
         while done_s < _LATE * long_call.seconds and not call.done():
@@ -175,9 +175,9 @@ class Checks:
         ]
 
     async def _caught(self) -> tuple[Caught, ...]:
-        await self._agents.watch_errors()
+        await self._agents.begin_error_trace()
         for _ in range(_CALLS_WITH_ERRORS):
             await self._sut.alive(self._calls.one())
         await self._sut.alive(asyncio.sleep(_IDLE_S))  # between two tries nothing is unanswered either
         await self._counters.quiet()
-        return await self._sut.alive(self._agents.errors())
+        return await self._sut.alive(self._agents.caught_errors())

@@ -26,7 +26,7 @@ from leakline.harness.measure import process
 from leakline.harness.measure.agents import Agents
 from leakline.harness.measure.gauges import Gauges
 from leakline.harness.measure.gauges import parse as parse_gauges
-from leakline.harness.measure.inject import bring_agent
+from leakline.harness.measure.inject import inject_agent
 from leakline.harness.server.attached import Attached
 
 CALLS_GAUGE = "calls"
@@ -119,7 +119,7 @@ class Watch:
         self._agents = await self._stack.enter_async_context(Agents())
         self._notes = []
         if settings.agent:
-            problem = await bring_agent(self._sut, self._agents)
+            problem = await inject_agent(self._sut, self._agents)
             self._notes += [problem] if problem else []
             await self._agents.begin()
         if settings.metrics_port is not None:
@@ -177,7 +177,7 @@ class Watch:
         return MonitorUpdate(values, changes, new)
 
     def _reading(self, values: Mapping[Resource, float]) -> Observation:
-        crowd = max(self._agents.crowded, key=lambda each: each.count - each.most, default=None)
+        worst = max(self._agents.listener_excess, key=lambda each: each.count - each.limit, default=None)
         return Observation(
             at_s=time.monotonic(),
             heap_bytes=values.get("heap", values["rss"]),
@@ -185,7 +185,7 @@ class Watch:
             fds=values["fds"],
             fds_limit=self._limit(),
             timers=values.get("timers"),
-            most_listened=None if crowd is None else (crowd.emitter, crowd.event, crowd.count, crowd.most),
+            most_listened=None if worst is None else (worst.emitter, worst.event, worst.count, worst.limit),
             calls=values.get(gauge(CALLS_GAUGE)),
         )
 

@@ -169,7 +169,7 @@ class _Run:
         self._journal.write("sample", cycles=cycles, values=values, **several)
         self._observer.sample(sample)
         if self._scenario.restart_after_s is None:
-            for pid in ended(self._with_agent, sample, self._agents.started_anew | self._agents.lost):
+            for pid in ended(self._with_agent, sample, self._agents.restarted | self._agents.lost):
                 self._ended.setdefault(pid, cycles)
         if not self._suspected and len(self._samples) >= MIN_SAMPLES:
             newest = judge(self._samples[-_SUSPECT_SAMPLES:], self._floors(), analysis=FIRST_ANALYSIS)
@@ -246,8 +246,8 @@ class _Run:
         return found
 
     def _loss(self, pid: int, cycles: int) -> str:
-        if pid in self._agents.started_anew or str(pid) not in self._samples[-1].processes:
-            return f"process {pid} ended or started anew, and what it kept went with it: seen after {cycles} calls"
+        if pid in self._agents.restarted or str(pid) not in self._samples[-1].processes:
+            return f"process {pid} ended or restarted, and what it retained is gone with it: seen after {cycles} calls"
         return f"lost the agent in process {pid}, whose connection was closed: seen after {cycles} calls"
 
     def _result(self, growths: Sequence[Growth], levels: Sequence[Level], found: tuple[Finding, ...]) -> Measured:

@@ -27,7 +27,7 @@ from leakline.harness.measure.counters import LIMIT_S, LONG_LIMIT_S, Counters
 from leakline.harness.measure.files import TempFolder
 from leakline.harness.measure.gauges import Gauges
 from leakline.harness.measure.gauges import parse as parse_gauges
-from leakline.harness.measure.inject import bring_agent
+from leakline.harness.measure.inject import inject_agent
 from leakline.harness.run import record
 from leakline.harness.run.journal import Journal, new_run_directory
 from leakline.harness.run.mishap import traceback_in
@@ -110,7 +110,7 @@ class Stage:
         """{resource: why it was not measured}, of what an agent counts."""
         why = "no agent in the server"
         if self.agents.present:
-            why = process.NOT_TOLD
+            why = process.NOT_REPORTED
         if self.agents.detached:
             why = "its agent failed and was detached"
         if self.scenario.restart_after_s is not None:
@@ -214,7 +214,7 @@ async def on_stage(
         temp = stack.enter_context(TempFolder())
         environment = {**environment, "TMPDIR": str(temp.path), **settings.env}
         sut = await stack.enter_async_context(attached or Sut(command, environment, directory / "sut.log", reaper))
-        problem = await bring_agent(attached, agents, code) if attached is not None else ""
+        problem = await inject_agent(attached, agents, code) if attached is not None else ""
 
         async def restart() -> None:
             await sut.restart()

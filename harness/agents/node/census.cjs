@@ -1,11 +1,12 @@
-// Counts what is alive, asked of V8 after a collection. Reads own data properties only: no getter of a SUT's runs.
+// Counts the living resources of the process, which V8's inspector lists after a collection. Reads own data
+// properties only, so that no getter of the SUT's runs.
 'use strict'
 
 const { EventEmitter } = require('node:events')
 const net = require('node:net')
 const util = require('node:util')
 
-const MOST_CROWDED = 5
+const MAX_EXCESSES = 5
 const PLAIN = new Set(['', 'Object', 'Array', 'Function'])
 
 const timer = setTimeout(() => {}, 0)
@@ -21,15 +22,15 @@ const BASES = {
 }
 clearTimeout(timer)
 
-// All living objects of the kinds of interest: {kind: [objects]}, and the `number` of all objects.
-// One walk over the heap for all of them, since V8
-// collects several times before each.
+// All living objects of the kinds in BASES, {kind: [objects]}, without `except`; the `number` of all objects; and
+// their `classes`, a map from a prototype to how many objects have it. One query for all kinds, since V8 collects
+// garbage several times before each.
 async function take(inspection, except) {
-  const kinds = new Map() // a prototype -> the kinds that it is of
+  const kinds = new Map() // prototype -> its kinds
   const found = Object.fromEntries(Object.keys(BASES).map((kind) => [kind, []]))
   const all = await inspection.objects(Object.prototype)
   found.number = all.length
-  found.classes = new Map() // a prototype -> how many
+  found.classes = new Map()
   for (const each of all) {
     const prototype = Object.getPrototypeOf(each)
     let its = kinds.get(prototype)
@@ -46,7 +47,7 @@ async function take(inspection, except) {
 function isOf(prototype, base) {
   for (let each = prototype; each !== null; each = Object.getPrototypeOf(each)) {
     if (each === base) return true
-    if (util.types.isProxy(each)) return false // what lies behind one is the SUT's to say
+    if (util.types.isProxy(each)) return false // to look behind a proxy would run the SUT's handlers
   }
   return false
 }
@@ -57,14 +58,14 @@ function own(object, name) {
   return property === undefined ? undefined : property.value
 }
 
-// {class name: how many more than in `before`, another map of classes}
+// {class name: how many more objects in `classes` than in `before`}, both as `classes` of `take`.
 function moreOf(classes, before) {
   const more = {}
   for (const [prototype, count] of classes) {
     const constructor = prototype === null ? undefined : own(prototype, 'constructor')
     const name = typeof constructor === 'function' ? own(constructor, 'name') : undefined
     const grown = count - (before.get(prototype) || 0)
-    // The agent's own notes are plain objects and arrays.
+    // The agent's own records are plain objects and arrays, so these are not counted.
     if (typeof name === 'string' && !PLAIN.has(name) && grown > 0) more[name] = (more[name] || 0) + grown
   }
   return more
@@ -75,31 +76,32 @@ function liveTimers({ timers }) {
   return timers.filter((each) => own(each, '_destroyed') === false && own(each, '_idleTimeout') !== -1)
 }
 
-// The sockets that are open, each with the handle below it.
+// [socket, its libuv handle] of the open sockets.
 function openSockets({ sockets }) {
   return sockets.map((each) => [each, handleOf(each)]).filter(([, handle]) => handle)
 }
 
-// Node keeps it behind an accessor, under a symbol of its own.
+// The property `_handle` may be an accessor; the handle itself is then under Node's symbol kHandle.
 function handleOf(socket) {
   const symbol = Object.getOwnPropertySymbols(socket).find((each) => each.description === 'kHandle')
   return symbol === undefined ? own(socket, '_handle') : own(socket, symbol)
 }
 
-const COUNTED_APART = new Set(['Timeout', 'Immediate', 'TCPSocketWrap', 'TCPServerWrap', 'TLSWrap', 'PipeWrap'])
+// Of getActiveResourcesInfo: timers and sockets, which are resources of their own.
+const COUNTED_SEPARATELY = new Set(['Timeout', 'Immediate', 'TCPSocketWrap', 'TCPServerWrap', 'TLSWrap', 'PipeWrap'])
 
-// How many handles and requests keep the event loop alive, beside timers and sockets, which are counted as such.
+// How many handles and requests keep the event loop alive, without timers and sockets.
 function activeHandles() {
-  return process.getActiveResourcesInfo().filter((type) => !COUNTED_APART.has(type)).length
+  return process.getActiveResourcesInfo().filter((type) => !COUNTED_SEPARATELY.has(type)).length
 }
 
-// These handles, each with what is below it. Node tells them by this undocumented function alone.
+// [object, its libuv handle] of these handles; requests have none. Only this undocumented function lists them.
 function openHandles() {
   const all = typeof process._getActiveHandles === 'function' ? process._getActiveHandles() : []
   return all.filter((each) => !(each instanceof net.Socket || each instanceof net.Server)).map((each) => [each, own(each, '_handle')])
 }
 
-// The promises that nothing has settled.
+// The promises that are pending. No JavaScript API gives a promise's state but util.inspect.
 function pendingPromises({ promises }) {
   const options = { depth: 0, customInspect: false, getters: false, maxArrayLength: 0, maxStringLength: 0 }
   return promises.filter((each) => util.inspect(each, options).includes('<pending>'))
@@ -116,7 +118,7 @@ function containers({ maps, sets, arrays }) {
   ]
 }
 
-// [emitter, listener] of all that is registered with `emitters`, which are EventEmitters or EventTargets.
+// [emitter, listener] of all listeners that are registered with `emitters`, EventEmitters or EventTargets.
 function * listenersOf(emitters) {
   for (const emitter of emitters) {
     const events = own(emitter, '_events')
@@ -140,20 +142,21 @@ function * listenersOf(emitters) {
   }
 }
 
-// Events of EventEmitters with more listeners than their emitter allows, the most first. 0 allows any number.
-function crowded({ emitters }) {
+// [{ emitter: class, event, count, limit }] of the events with more listeners than their EventEmitter's limit
+// (getMaxListeners; 0 is no limit), the most first.
+function listenerExcess({ emitters }) {
   const found = []
   for (const emitter of emitters) {
     const events = own(emitter, '_events')
     if (events === null || typeof events !== 'object') continue
-    const most = own(emitter, '_maxListeners') ?? EventEmitter.defaultMaxListeners
+    const limit = own(emitter, '_maxListeners') ?? EventEmitter.defaultMaxListeners
     for (const event of Reflect.ownKeys(events)) {
       const registered = own(events, event)
       const count = Array.isArray(registered) ? registered.length : 1
-      if (most > 0 && count > most) found.push({ emitter: classOf(emitter), event: String(event).slice(0, 80), count, most })
+      if (limit > 0 && count > limit) found.push({ emitter: classOf(emitter), event: String(event).slice(0, 80), count, limit })
     }
   }
-  return found.sort((one, other) => other.count - one.count).slice(0, MOST_CROWDED)
+  return found.sort((one, other) => other.count - one.count).slice(0, MAX_EXCESSES)
 }
 
 function classOf(object) {
@@ -163,4 +166,4 @@ function classOf(object) {
   return typeof name === 'string' ? name.slice(0, 80) : ''
 }
 
-module.exports = { activeHandles, openHandles, containers, crowded, moreOf, listenersOf, liveTimers, openSockets, pendingPromises, take }
+module.exports = { activeHandles, openHandles, containers, listenerExcess, moreOf, listenersOf, liveTimers, openSockets, pendingPromises, take }

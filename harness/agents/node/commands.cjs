@@ -1,4 +1,4 @@
-// What the harness can ask: `begin`, `sample`, `peek`, `watch`, `sites`, `snapshot`.
+// The commands of the harness: begin, sample, read_cheap; begin_trace, survey, snapshot.
 'use strict'
 
 const fs = require('node:fs')
@@ -13,21 +13,22 @@ const { describe, frameOf } = require('./frames.cjs')
 const { Inspection, collectGarbage } = require('./inspect.cjs')
 const { Recorder } = require('./recorder.cjs')
 
-const MOST_HELD = 200
-const MOST_SITES = 40
-const MOST_ALLOCATIONS = 300
-const MOST_PAUSES = 40
-const STILL_TIMES = 3
+const MAX_MEASURED = 200 // survivors of one allocation site whose retained bytes are measured
+const MAX_SITES = 40
+const MAX_ALLOCATIONS = 300
+const MAX_PAUSES = 40
+const QUIET_PAUSES = 3
 const PAUSE_MS = 25
-const MOST_CONTAINERS = 20
-const MOST_SNAPSHOT_BYTES = 512 * 1024 * 1024
+const MAX_CONTAINERS = 20 // that are named
+const MAX_SNAPSHOT_BYTES = 512 * 1024 * 1024
 
-// Bytes of living objects, but for code, and of what they hold outside V8's heap: a server's code is compiled and
-// optimized for some hundred calls, and then thrown away when it is not used. Asked of the collector's marking, which
-// is exact to the object: V8's own statistics count a half-used page of 256 KB as used, now and then.
+// Bytes of the living objects and of the memory that they have outside V8's heap, without compiled code: V8 compiles
+// and optimizes a server's code during its first hundred calls or so, and discards code that is not used. The
+// collector's marking gives the number, exact to the object; V8's heap statistics at times count a half-used page of
+// 256 KB as used.
 async function heapInUse() {
   const { emitWarning } = process
-  process.emitWarning = () => {} // that it is experimental is not for the SUT's log
+  process.emitWarning = () => {} // keeps the warning that measureMemory is experimental out of the SUT's log
   let measuring
   try {
     measuring = vm.measureMemory({ mode: 'summary', execution: 'eager' })
@@ -35,13 +36,13 @@ async function heapInUse() {
     process.emitWarning = emitWarning
   }
   const { total } = await measuring
-  const { external, arrayBuffers } = process.memoryUsage() // marking counts the bytes of ArrayBuffers itself
+  const { external, arrayBuffers } = process.memoryUsage() // marking has counted the bytes of ArrayBuffers already
   const code = v8.getHeapCodeStatistics()
   const compiled = code.code_and_metadata_size + code.bytecode_and_metadata_size
   return total.jsMemoryEstimate - compiled + external - arrayBuffers
 }
 
-// The paths of the files that are open; none where there is no /proc.
+// The paths of the process's open files; none on a system without /proc.
 function openPaths() {
   const paths = []
   try {
@@ -49,7 +50,7 @@ function openPaths() {
       try {
         paths.push(fs.readlinkSync(`/proc/self/fd/${name}`).replace(/ \(deleted\)$/, ''))
       } catch {
-        // the one that lists the directory
+        // the descriptor that readdirSync had open
       }
     }
   } catch {
@@ -58,10 +59,10 @@ function openPaths() {
   return paths
 }
 
-// Wait, not for long, until nothing that the process waits for comes or goes.
-async function still() {
+// Wait until the process's timers, handles and requests have not changed for QUIET_PAUSES pauses, one second at most.
+async function untilQuiet() {
   let [last, times] = ['', 0]
-  for (let i = 0; i < MOST_PAUSES && times < STILL_TIMES; i++) {
+  for (let i = 0; i < MAX_PAUSES && times < QUIET_PAUSES; i++) {
     const active = process.getActiveResourcesInfo().sort().join()
     times = active === last ? times + 1 : 0
     last = active
@@ -70,18 +71,19 @@ async function still() {
 }
 
 class Commands {
-  constructor(line) {
-    this._line = line
-    this._known = null // the emitters of the first sample: what is registered with one that leaks itself is its own
+  constructor(connection) {
+    this._connection = connection
+    // The emitters of the first sample. Listeners of a later one are not counted: if it leaks, they leak with it.
+    this._known = null
     this._recorder = null
     this._inspection = null
-    this._sizes = null
-    this._watch = null
-    this._kept = [] // what survived a watch, row by row, until the snapshot after it
+    this._sizes = null // container -> its size at the start of the trace window
+    this._trace = null // the trace window: 'plain', 'deep' or null
+    this._survived = [] // [objects] of each row of `survey` with an index, until `snapshot` has found their ids
   }
 
   async run(asked) {
-    const commands = ['begin', 'sample', 'peek', 'watch', 'sites', 'snapshot']
+    const commands = ['begin', 'sample', 'read_cheap', 'begin_trace', 'survey', 'snapshot']
     if (!commands.includes(asked.do)) throw new Error(`no command '${asked.do}'`)
     return this[asked.do](asked.with || {})
   }
@@ -90,20 +92,20 @@ class Commands {
     return { traced: false }
   }
 
-  peek() {
+  read_cheap() {
     return { resources: {} }
   }
 
-  // The counters of this process: {"resources": {name: number}}.
+  // The counters of this process: {"resources": {name: number}, "listener_excess": [...]}.
   async sample() {
-    await still()
-    // fetch leaves an entry of each request there, up to 250: no leak, but it looks like one until then.
+    await untilQuiet()
+    // fetch adds an entry for each request, up to 250: bounded, but until then it looks like a leak.
     performance.clearResourceTimings()
     const handles = census.activeHandles()
-    const { crowded, ...counted } = await this._inspected(async (inspection) => {
-      const found = await census.take(inspection, this._line)
+    const { listenerExcess, ...counted } = await this._inspected(async (inspection) => {
+      const found = await census.take(inspection, this._connection)
       return {
-        crowded: census.crowded(found),
+        listenerExcess: census.listenerExcess(found),
         objects: found.number,
         timers: census.liveTimers(found).length,
         listeners: [...census.listenersOf(this._knownOf(found))].length,
@@ -112,7 +114,7 @@ class Commands {
       }
     })
     await collectGarbage()
-    return { resources: { ...counted, heap: await heapInUse() }, crowded }
+    return { resources: { ...counted, heap: await heapInUse() }, listener_excess: listenerExcess }
   }
 
   async _inspected(work) {
@@ -126,15 +128,16 @@ class Commands {
     }
   }
 
-  // Those of the emitters that were there at the first sample.
+  // Those of the emitters that existed at the first sample.
   _knownOf({ emitters, targets }) {
     const all = [...emitters, ...targets]
     this._known = this._known || new WeakSet(all)
     return all.filter((each) => this._known.has(each))
   }
 
-  // Begin to note where things are made; `deep` notes the stack of every allocation instead.
-  async watch({ deep = false, folder }) {
+  // Begin a trace window: record where resources are created; with `deep` the stack of every allocation instead.
+  // Heap snapshots are written to `folder`.
+  async begin_trace({ deep = false, folder }) {
     this._folder = folder
     await this._inspected(async (inspection) => this._begin(inspection, deep))
     return {}
@@ -143,11 +146,11 @@ class Commands {
   async _begin(inspection, deep) {
     if (deep) {
       await inspection.sampleAllocations()
-      this._watch = 'deep'
+      this._trace = 'deep'
       return
     }
-    this._watch = 'plain'
-    const found = await census.take(inspection, this._line)
+    this._trace = 'plain'
+    const found = await census.take(inspection, this._connection)
     this._sizes = new WeakMap(census.containers(found))
     this._classes = found.classes
     this._before = await this._snapshot('before')
@@ -155,39 +158,41 @@ class Commands {
     this._recorder.install()
   }
 
-  // What was made since `watch` and lives, by the place that made it; ends the watch.
-  async sites() {
-    if (this._watch === null) return { resources: {}, heap: [] } // a process that was started meanwhile
+  // End the trace window: what was created in it and is alive, by the stack that created it. Rows of "resources" are
+  // as those of the Python agent; a row's `index` is that of its objects' ids in the answer to `snapshot`.
+  async survey() {
+    if (this._trace === null) return { resources: {}, heap: [] } // a process that started within the window
     const inspection = this._inspection
     try {
-      if (this._watch === 'deep') {
+      if (this._trace === 'deep') {
         await collectGarbage()
         return { resources: {}, heap: this._allocated(await inspection.sampledAllocations()) }
       }
       this._recorder.uninstall()
       await collectGarbage()
-      const found = await census.take(inspection, this._line)
-      const resources = await this._survivors(inspection, found)
+      const found = await census.take(inspection, this._connection)
+      const resources = await this._survivorsAt(inspection, found)
       const grown = await this._grown(inspection, census.containers(found))
       const more = Object.entries(census.moreOf(found.classes, this._classes))
       const types = more.map(([type, count]) => ({ type, count })).sort((a, b) => b.count - a.count)
       const snapshots = this._before ? { before: this._before } : {}
-      return { resources, heap: [], containers: grown, types: types.slice(0, MOST_SITES), snapshots }
+      return { resources, heap: [], containers: grown, types: types.slice(0, MAX_SITES), snapshots }
     } finally {
       await inspection.forget()
       this._end()
     }
   }
 
-  // A heap snapshot of after a watch: a command of its own, when nothing that `sites` noted is alive any more.
+  // Take the heap snapshot of after the trace window: {"file", "ids": [[heap id]]}. A command of its own, so that the
+  // records of the window are garbage by then.
   async snapshot() {
-    const kept = this._kept
-    this._kept = []
+    const survived = this._survived
+    this._survived = []
     return this._inspected(async (inspection) => {
       const file = await this._snapshot('after')
       const ids = []
-      // V8 numbers an object when a snapshot first meets it.
-      for (const things of kept) {
+      // After the snapshot, since an object gets its id in the first snapshot that has it.
+      for (const things of survived) {
         const numbers = []
         for (const thing of things) numbers.push(await inspection.heapId(thing))
         ids.push(numbers)
@@ -196,30 +201,30 @@ class Commands {
     })
   }
 
-  // Leave the process as it was found.
+  // Remove all hooks from the process, and end the inspector's session.
   release() {
     if (this._recorder !== null) this._recorder.uninstall()
     this._end()
     if (this._inspection !== null) this._inspection.close()
     this._inspection = null
-    this._kept = []
+    this._survived = []
   }
 
   _end() {
-    this._recorder = this._sizes = this._classes = this._watch = null
+    this._recorder = this._sizes = this._classes = this._trace = null
   }
 
   async _snapshot(name) {
     const memory = process.memoryUsage()
-    if (memory.heapUsed > MOST_SNAPSHOT_BYTES) return null // it would stop the server for minutes
+    if (memory.heapUsed > MAX_SNAPSHOT_BYTES) return null // the server would stand still for minutes
     const file = path.join(this._folder, `node-${process.pid}-${name}.heapsnapshot`)
     await this._inspection.snapshot(file)
     return file
   }
 
-  async _survivors(inspection, found) {
+  async _survivorsAt(inspection, found) {
     const { made, registered } = this._recorder
-    this._kept = [] // a new one: the one of before would have grown
+    this._survived = [] // a new array: the old one would be among the containers that have grown
     const registration = ([emitter, listener]) => registered.get(emitter)?.get(listener)
     const alive = {
       timers: census.liveTimers(found).map((each) => [each, made.get(each)]),
@@ -231,9 +236,9 @@ class Commands {
     const resources = {}
     for (const [name, things] of Object.entries(alive)) {
       resources[name] = []
-      for (const { things: made, ...row } of this._rows(things)) {
-        resources[name].push({ ...row, held: this._kept.length })
-        this._kept.push(made.slice(0, MOST_HELD))
+      for (const { things: created, ...row } of this._rows(things)) {
+        resources[name].push({ ...row, index: this._survived.length })
+        this._survived.push(created.slice(0, MAX_MEASURED))
       }
     }
     resources.fds = this._filesAt(openPaths())
@@ -243,7 +248,7 @@ class Commands {
     return resources
   }
 
-  // Rows of a sampling profile: the stacks that allocated what lives.
+  // Rows of a sampling profile: {"count", "bytes", "stack"} of the living memory, by the stack that allocated it.
   _allocated({ head, samples }) {
     const totals = new Map()
     for (const { nodeId, size } of samples) {
@@ -260,31 +265,33 @@ class Commands {
       for (const child of node.children) pending.push([child, stack])
     }
     rows.sort((a, b) => b.bytes - a.bytes)
-    return rows.slice(0, MOST_ALLOCATIONS).map((row) => ({ ...row, stack: describe(row.stack) }))
+    return rows.slice(0, MAX_ALLOCATIONS).map((row) => ({ ...row, stack: describe(row.stack) }))
   }
 
-  // Rows of [thing, note of where it was made or undefined], a row a stack, the most things first.
+  // Rows of the [object, its record or undefined] pairs `things`, one for each stack, the most objects first.
   _rows(things) {
     const groups = new Map()
-    for (const [thing, note] of things) {
-      if (note === undefined) continue
-      const stack = this._recorder.stackOf(note)
+    for (const [thing, record] of things) {
+      if (record === undefined) continue
+      const stack = this._recorder.stackOf(record)
       const key = JSON.stringify(stack.map((frame) => [frame.file, frame.line, frame.column]))
       const group = groups.get(key) || { stack, things: [] }
       group.things.push(thing)
       groups.set(key, group)
     }
-    const rows = [...groups.values()].sort((a, b) => b.things.length - a.things.length).slice(0, MOST_SITES)
-    return rows.map(({ stack, things }) => ({ count: things.length, held_bytes: 0, things, stack: describe(stack) }))
+    const rows = [...groups.values()].sort((a, b) => b.things.length - a.things.length).slice(0, MAX_SITES)
+    return rows.map(({ stack, things }) => (
+      { count: things.length, retained_bytes: 0, things, stack: describe(stack) }
+    ))
   }
 
-  // Rows of those of `files` that were opened during the watch.
+  // Rows of those of `files` that were opened in the trace window.
   _filesAt(files) {
     const rows = this._rows(files.map((file) => [file, this._recorder.opened.get(file)]))
     return rows.map(({ things, ...row }) => row)
   }
 
-  // The containers of before the watch that have grown since: [{"grown", "id"}], the most first.
+  // The containers from before the trace window that grew in it: [{"grown": entries, "id": heap id}], most first.
   async _grown(inspection, containers) {
     const grown = []
     for (const [container, size] of containers) {
@@ -293,7 +300,7 @@ class Commands {
     }
     grown.sort((a, b) => b[1] - a[1])
     const rows = []
-    for (const [container, more] of grown.slice(0, MOST_CONTAINERS)) {
+    for (const [container, more] of grown.slice(0, MAX_CONTAINERS)) {
       rows.push({ grown: more, id: await inspection.heapId(container) })
     }
     return rows

@@ -1,4 +1,4 @@
-// Where code is: stacks of {file, line, function, kind}, mapped back to the source where there is a source map.
+// Stacks: frames of {file, line, function, kind}, mapped to the original source where there is a source map.
 'use strict'
 
 const fs = require('node:fs')
@@ -6,7 +6,7 @@ const nodeModule = require('node:module')
 const path = require('node:path')
 const { fileURLToPath } = require('node:url')
 
-const MOST_FRAMES = 30
+const MAX_FRAMES = 30
 const HERE = __dirname + path.sep
 const USER = (process.env.LEAKLINE_CODE || '').split(path.delimiter).filter(Boolean)
 const MAP_COMMENT = /^\/\/[#@] sourceMappingURL=(\S+)\s*$/gm
@@ -16,7 +16,7 @@ function pathOf(name) {
   return name.startsWith('file:') ? fileURLToPath(name) : name
 }
 
-// Whose code `file` is: "user", "library", "stdlib" or "agent".
+// Whose code `file` is: "user", "library" (in node_modules), "stdlib" (Node's own) or "agent".
 function kindOf(file) {
   if (!path.isAbsolute(file)) return 'stdlib' // node:net, node:internal/timers, evaluated code
   if (file.startsWith(HERE)) return 'agent'
@@ -24,16 +24,17 @@ function kindOf(file) {
   return file.slice(mine.length).includes(`${path.sep}node_modules${path.sep}`) ? 'library' : 'user'
 }
 
+// Count the files in these directories as the user's own code, though they may lie in node_modules.
 function countAsOwn(directories) {
   USER.push(...directories)
 }
 
-// The stack of whoever called `below`, innermost first, as plain data: a CallSite would keep what it shows alive.
+// The stack of the caller of `below`, a function; innermost first. Plain data: a CallSite would keep objects alive.
 function stackBelow(below) {
   const { prepareStackTrace, stackTraceLimit } = Error
   const holder = {}
   try {
-    Error.stackTraceLimit = MOST_FRAMES
+    Error.stackTraceLimit = MAX_FRAMES
     Error.prepareStackTrace = (_error, sites) => sites.map(plain)
     Error.captureStackTrace(holder, below)
     return holder.stack.filter((frame) => frame.kind !== 'agent')
@@ -55,7 +56,7 @@ function plain(site) {
   }
 }
 
-// A frame of the inspector's, which knows where a function begins.
+// A frame of the inspector's sampling profile: its line is the one where the function begins.
 function frameOf({ functionName, url, lineNumber, columnNumber }) {
   const file = pathOf(url)
   return { file, line: lineNumber + 1, column: columnNumber + 1, function: functionName, kind: kindOf(file) }
@@ -68,7 +69,7 @@ function nameOf(site) {
   return !type || type === 'Object' || !name || name.includes('.') ? name : `${type}.${name}`
 }
 
-// `frames` with the places of their sources, where source maps tell them.
+// `frames` with the file and line of the original source, where a source map has them.
 function describe(frames) {
   return frames.map(({ column, ...frame }) => {
     const mapped = frame.kind === 'stdlib' ? null : sourceOf(frame.file, frame.line, column)
@@ -92,7 +93,7 @@ function mapOf(file) {
     try {
       map = nodeModule.findSourceMap(file) || readMap(file)
     } catch {
-      // no map that can be read: the place in the code that runs is still true
+      // no readable source map: the position in the code that runs is correct too
     }
     maps.set(file, map)
   }

@@ -1,4 +1,4 @@
-// V8's inspector from inside: objects by prototype, heap snapshots. One session, open only while it is needed.
+// V8's inspector, used from inside the process: objects by prototype, allocation sampling, heap snapshots.
 'use strict'
 
 const fs = require('node:fs')
@@ -9,11 +9,11 @@ const vm = require('node:vm')
 
 const KEY = Symbol('leakline')
 const ROUNDS = 3
-const SAMPLING_BYTES = 16
+const SAMPLING_BYTES = 16 // average distance of sampled allocations: almost all are
 const GROUP = 'leakline'
 let collect = null
 
-// Collect garbage until the heap is at rest: what a collection finalizes is free for the next one a turn later.
+// Collect garbage, in several rounds: finalizers run in the event loop's next turn, and release more.
 async function collectGarbage() {
   if (collect === null) {
     v8.setFlagsFromString('--expose-gc')
@@ -26,12 +26,13 @@ async function collectGarbage() {
   }
 }
 
+// One session of the inspector; `close` ends it.
 class Inspection {
   constructor() {
     this._session = new inspector.Session()
     this._session.connect()
     this._box = {}
-    // How values cross between this code and the inspector's commands: a property of no name that SUT code knows.
+    // Values pass between this code and the inspector's commands through this object. SUT code does not have its key.
     Object.defineProperty(globalThis, KEY, { value: this._box, configurable: true, enumerable: false })
     this._boxId = null
   }
@@ -45,7 +46,7 @@ class Inspection {
     })
   }
 
-  // The remote id of a JavaScript value.
+  // The inspector's RemoteObjectId of a JavaScript value.
   async _remote(value) {
     this._box.value = value
     if (this._boxId === null) {
@@ -90,12 +91,12 @@ class Inspection {
     return Number(answer.heapSnapshotObjectId)
   }
 
-  // Note the stack of almost every allocation from now on.
+  // Record the stack of almost every allocation from now on.
   async sampleAllocations() {
     await this._post('HeapProfiler.startSampling', { samplingInterval: SAMPLING_BYTES, stackDepth: 40 })
   }
 
-  // What was allocated since and lives, as the inspector's SamplingHeapProfile; ends the sampling.
+  // The living memory that was allocated since, as the inspector's SamplingHeapProfile; ends the sampling.
   async sampledAllocations() {
     const { profile } = await this._post('HeapProfiler.getSamplingProfile')
     await this._post('HeapProfiler.stopSampling')
@@ -116,7 +117,7 @@ class Inspection {
     }
   }
 
-  // Keep nothing alive any more: while a session is open, V8 keeps what is given to console.log, 1,000 times.
+  // Release all objects that the session keeps alive: results, and the arguments of the last 1,000 console.log calls.
   async forget() {
     await this._post('Runtime.discardConsoleEntries')
     await this._post('Runtime.releaseObjectGroup', { objectGroup: GROUP })

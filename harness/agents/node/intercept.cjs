@@ -1,11 +1,11 @@
-// Leads connections to intercepted hosts to the fakes. The server trusts them by NODE_EXTRA_CA_CERTS.
+// Redirects connections to intercepted hosts to the fakes, whose certificates NODE_EXTRA_CA_CERTS has the SUT trust.
 'use strict'
 
 const net = require('node:net')
 
 const HTTPS = 443
 
-// `pairs` is the text of LEAKLINE_INTERCEPT: host=address:port, with commas between.
+// Redirect from now on. `pairs` is the value of LEAKLINE_INTERCEPT: host=address:port, separated by commas.
 function install(pairs) {
   const hosts = new Map()
   for (const pair of pairs.split(',')) {
@@ -14,16 +14,16 @@ function install(pairs) {
     hosts.set(host, { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) })
   }
   const { connect } = net.Socket.prototype
-  // ws, https, undici and fetch all come here: with options, or with arguments that net has put in order.
+  // ws, https, undici and fetch all call this: with options, or with an array of arguments that net has normalized.
   net.Socket.prototype.connect = function (...given) {
-    const inOrder = Array.isArray(given[0])
-    const options = inOrder ? given[0][0] : given[0]
+    const normalized = Array.isArray(given[0])
+    const options = normalized ? given[0][0] : given[0]
     if (options !== null && typeof options === 'object') {
-      const there = hosts.get(options.host)
-      if (there !== undefined && Number(options.port) === HTTPS) {
-        const led = { ...options, ...there, lookup: undefined }
-        if (inOrder) given[0][0] = led
-        else given[0] = led
+      const fake = hosts.get(options.host)
+      if (fake !== undefined && Number(options.port) === HTTPS) {
+        const redirected = { ...options, ...fake, lookup: undefined }
+        if (normalized) given[0][0] = redirected
+        else given[0] = redirected
       }
     }
     return connect.apply(this, given)

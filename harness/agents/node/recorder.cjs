@@ -1,6 +1,7 @@
-// Notes where timers, sockets, promises, listeners and files are made, for the length of one watch.
+// Records where timers, sockets, promises, listeners and files are created, during one trace window.
 //
-// Made things are looked up in weak maps, so that the notes keep nothing alive.
+// A record is { stack, parent: the async id that it was created in }. The objects are keys of weak maps, so that the
+// records keep none of them alive.
 'use strict'
 
 const asyncHooks = require('node:async_hooks')
@@ -11,30 +12,30 @@ const path = require('node:path')
 
 const { stackBelow } = require('./frames.cjs')
 
-const MOST_NOTES = 500_000
-const MOST_LINKS = 12
-const NOTED = new Set([
+const MAX_RECORDS = 500_000
+const MAX_PARENTS = 12
+const RECORDED = new Set([
   ...['Timeout', 'PROMISE', 'TCPWRAP', 'TLSWRAP', 'PIPEWRAP', 'UDPWRAP', 'TCPSERVERWRAP'],
   ...['FSEVENTWRAP', 'STATWATCHER', 'PROCESSWRAP', 'WORKER', 'MESSAGEPORT']
 ])
 
 class Recorder {
   constructor() {
-    this.made = new WeakMap() // the thing, or the handle below it -> its note
-    this.registered = new WeakMap() // the emitter -> listener -> its note: one function may listen in many places
-    this.opened = new Map() // path -> note
-    this._byId = new Map() // async id -> note
-    this._undo = []
+    this.made = new WeakMap() // object, or its libuv handle -> record
+    this.registered = new WeakMap() // emitter -> listener -> record: a function may be registered with many emitters
+    this.opened = new Map() // absolute path -> record
+    this._byId = new Map() // async id -> record
+    this._undo = [] // functions that remove one hook each
   }
 
   install() {
     const recorder = this
     this._hook = asyncHooks.createHook({
-      init: function noted(id, type, _trigger, resource) {
-        if (recorder._byId.size >= MOST_NOTES) return
-        const note = recorder._note(noted)
-        recorder._byId.set(id, note)
-        if (NOTED.has(type)) recorder.made.set(resource, note)
+      init: function recorded(id, type, _trigger, resource) {
+        if (recorder._byId.size >= MAX_RECORDS) return
+        const record = recorder._record(recorded)
+        recorder._byId.set(id, record)
+        if (RECORDED.has(type)) recorder.made.set(resource, record)
       }
     })
     this._hook.enable()
@@ -51,18 +52,18 @@ class Recorder {
     nodeModule.syncBuiltinESMExports()
   }
 
-  // The frames of a note, and where none of them is the user's, those of what led to it.
-  stackOf(note) {
+  // The frames of a record, and while none of them is the user's, those of the record of its parent, and so on.
+  stackOf(record) {
     const frames = []
-    for (let link = 0; note !== undefined && link < MOST_LINKS; link++) {
-      frames.push(...note.stack)
-      if (note.stack.some((frame) => frame.kind === 'user')) break
-      note = this._byId.get(note.parent)
+    for (let parents = 0; record !== undefined && parents < MAX_PARENTS; parents++) {
+      frames.push(...record.stack)
+      if (record.stack.some((frame) => frame.kind === 'user')) break
+      record = this._byId.get(record.parent)
     }
     return frames
   }
 
-  _note(below) {
+  _record(below) {
     return { stack: stackBelow(below), parent: asyncHooks.executionAsyncId() }
   }
 
@@ -81,8 +82,8 @@ class Recorder {
     this._replace(owner, name, (original) => function hook(...given) {
       const listener = given[at]
       if (typeof listener === 'function') {
-        const noted = recorder.registered.get(this) || new WeakMap()
-        recorder.registered.set(this, noted.set(listener, recorder._note(hook)))
+        const recorded = recorder.registered.get(this) || new WeakMap()
+        recorder.registered.set(this, recorded.set(listener, recorder._record(hook)))
       }
       return original.apply(this, given)
     })
@@ -91,9 +92,9 @@ class Recorder {
   _wrapOpen(owner, name) {
     const recorder = this
     this._replace(owner, name, (original) => function hook(...given) {
-      if (recorder.opened.size < MOST_NOTES && (typeof given[0] === 'string' || given[0] instanceof URL)) {
+      if (recorder.opened.size < MAX_RECORDS && (typeof given[0] === 'string' || given[0] instanceof URL)) {
         const file = given[0] instanceof URL ? given[0].pathname : given[0]
-        recorder.opened.set(path.resolve(file), recorder._note(hook))
+        recorder.opened.set(path.resolve(file), recorder._record(hook))
       }
       return original.apply(this, given)
     })

@@ -1,6 +1,6 @@
-"""Starts leakline's agent in a Python process that leakline measures, then runs the SUT's own sitecustomize.
+"""Starts leakline's agent in a Python process of the SUT, then runs the SUT's own sitecustomize.
 
-Standard library only. It does nothing but the second unless LEAKLINE_AGENT or LEAKLINE_INTERCEPT is set.
+Standard library only. Without LEAKLINE_AGENT and LEAKLINE_INTERCEPT it runs the SUT's sitecustomize and no more.
 """
 
 
@@ -14,14 +14,15 @@ def _start_agent():
 
             leakline_agent.start(address)
         except Exception:
-            pass  # a SUT must start whatever becomes of its agent; the harness says that none came
+            pass  # the SUT must start even if its agent cannot; the harness reports that no agent connected
     if os.environ.get("LEAKLINE_INTERCEPT"):
         from leakline_agent import intercept
 
-        intercept.start()  # an error here is told: the SUT would else call the real host
+        intercept.start()  # an error here is raised: without redirection the SUT would call the real host
 
 
-def _chain():
+def _run_own_sitecustomize():
+    """Find the sitecustomize that this file hides on sys.path, and run it in its place."""
     import os
     import sys
     from importlib.machinery import PathFinder
@@ -38,4 +39,4 @@ def _chain():
 
 
 _start_agent()
-_chain()
+_run_own_sitecustomize()

@@ -1,4 +1,4 @@
-"""The agent in real processes: what it counts, whose line it names, and that it harms nothing."""
+"""The agent in real processes: its counters, the allocation sites it names, and that it does no harm."""
 
 import asyncio
 import contextlib
@@ -43,7 +43,9 @@ else:
 
 
 @pytest.mark.parametrize("loop", [[], ["uvloop"]], ids=["asyncio", "uvloop"])
-def test_timers_and_tasks_are_counted_exactly_and_their_lines_named(served: Serve, loop: list[str]) -> None:
+def test_timers_and_tasks_are_counted_exactly_and_their_allocation_sites_named(
+    served: Serve, loop: list[str]
+) -> None:
     async def run() -> None:
         async with served(ASYNC_SERVER, *loop) as server:
             await server.poke()
@@ -54,7 +56,7 @@ def test_timers_and_tasks_are_counted_exactly_and_their_lines_named(served: Serv
             after = await server.count()
             assert after["timers"] - before["timers"] == 5
             assert after["tasks"] - before["tasks"] == 5
-            await server.agents.watch()
+            await server.agents.begin_trace()
             for _ in range(3):
                 await server.poke()
             found = await server.agents.survey(3)
@@ -87,7 +89,7 @@ while sys.stdin.readline():
         async with served(source) as server:
             await server.poke()
             assert (await server.count())["listeners"] == 2
-            await server.agents.watch()
+            await server.agents.begin_trace()
             await server.poke()
             rows = (await server.agents.survey(1)).made["listeners"]
             lines = sorted(next(f.line for f in row.stack if f.kind == "user") for row in rows)
@@ -97,7 +99,7 @@ while sys.stdin.readline():
     asyncio.run(run())
 
 
-def test_the_heap_is_still_over_many_samples(served: Serve) -> None:
+def test_the_heap_is_stable_over_many_samples(served: Serve) -> None:
     async def run() -> None:
         async with served(ASYNC_SERVER) as server:
             await server.poke()
@@ -124,7 +126,7 @@ def test_the_servers_own_sitecustomize_still_runs(tmp_path: Path) -> None:
     assert _output(environment, code) == f"ran {tmp_path}/sitecustomize.py"
 
 
-def test_a_harness_that_is_gone_does_not_stop_a_server() -> None:
+def test_a_server_starts_when_no_harness_listens() -> None:
     agents = Agents()  # never listens
     assert _output(agents.environment(dict(os.environ)), "print('up')") == "up"
 
@@ -143,7 +145,9 @@ def test_a_forked_worker_has_an_agent_of_its_own(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_an_agent_that_stops_answering_is_dropped_and_said_so(served: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agent_that_stops_answering_is_detached_and_reported(
+    served: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("leakline.harness.measure.agents._ANSWER_S", 0.3)
     source = "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\n"
 
@@ -182,7 +186,7 @@ time.sleep(60)
     asyncio.run(run())
 
 
-def test_tuples_that_another_thread_has_not_finished_are_left_to_it() -> None:
+def test_a_sample_does_not_disturb_tuples_that_another_thread_is_building() -> None:
     # CPython resizes a growing tuple in place, and raises SystemError where the agent has a reference to it.
     code = """
 import os, threading
@@ -201,7 +205,7 @@ while True:
     assert _output({**os.environ, "PYTHONPATH": str(PYTHON_AGENT_DIR)}, code) == "well"
 
 
-def test_what_there_was_at_the_first_sample_is_frozen_and_counted_still() -> None:
+def test_objects_of_the_first_sample_are_frozen_and_still_counted() -> None:
     code = """
 import gc
 from leakline_agent.commands import Commands
@@ -212,7 +216,7 @@ def counts():
 commands, emitter, old, new = Commands(), EventEmitter(), [[] for _ in range(1_000)], []
 emitter.on("order", print)
 first, frozen = counts(), gc.get_freeze_count()
-for _ in range(3):  # the first ones leave something of their own
+for _ in range(3):  # the first samples create a few objects of their own
     listeners, objects = counts()
 emitter.on("order", len)
 new += [[] for _ in range(500)]
@@ -226,7 +230,7 @@ print(after[1] - objects, after[1] - last[1])
     assert _output({**os.environ, "PYTHONPATH": str(PYTHON_AGENT_DIR)}, code) == "True 1 1 2 0\n500 900"
 
 
-def test_what_a_server_has_frozen_itself_stays_as_it_is() -> None:
+def test_objects_that_a_server_has_frozen_itself_stay_frozen() -> None:
     code = """
 import gc
 from leakline_agent.commands import Commands
@@ -234,8 +238,8 @@ commands, mine = Commands(), [[] for _ in range(1_000)]
 gc.freeze()
 for _ in range(2):
     commands.run({"do": "sample"})
-commands.run({"do": "watch"})
-commands.run({"do": "sites"})
+commands.run({"do": "begin_trace"})
+commands.run({"do": "survey"})
 commands.release()
 print(gc.get_freeze_count() > 1_000)
 """

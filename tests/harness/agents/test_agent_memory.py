@@ -1,4 +1,4 @@
-"""What the agent tells of memory: the lines that allocate it, what holds it, and what keeps it."""
+"""Memory as the agent reports it: its allocation sites, the resources that it is charged to, and its retainers."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ Serve = Callable[..., contextlib.AbstractAsyncContextManager[Any]]
 """See conftest.py."""
 
 
-def test_what_a_thread_has_on_its_stack_is_held_by_it(served: Serve) -> None:
+def test_memory_on_a_threads_stack_is_charged_to_the_thread(served: Serve) -> None:
     source = """
 import sys, threading
 def wait(text):
@@ -23,7 +23,7 @@ while line := sys.stdin.readline():
     async def run() -> None:
         async with served(source) as server:
             await server.poke()
-            await server.agents.watch()
+            await server.agents.begin_trace()
             for _ in range(3):
                 await server.poke()
             found = await server.agents.survey(3)
@@ -36,7 +36,7 @@ while line := sys.stdin.readline():
     asyncio.run(run())
 
 
-def test_what_grows_in_one_piece_is_named_with_its_line(served: Serve) -> None:
+def test_growing_texts_buffers_and_tuples_are_named_with_their_allocation_sites(served: Serve) -> None:
     source = """
 import array, io, sys
 class Slots:
@@ -82,7 +82,7 @@ while sys.stdin.readline():
         async with served(source) as server:
             for _ in range(5):
                 await server.poke()
-            await server.agents.watch(deep=True)
+            await server.agents.begin_trace(deep=True)
             for _ in range(10):
                 await server.poke()
             found = await server.agents.survey(10)
@@ -94,14 +94,14 @@ while sys.stdin.readline():
             assert sorted(where) == sorted(lines.values())
             for name, line in lines.items():
                 grown = next(size for owner, size in owners.items() if owner.endswith(name))
-                assert grown <= where[line] <= 1.2 * grown  # what is kept in reserve is theirs too
+                assert grown <= where[line] <= 1.2 * grown  # buffers are allocated with room to grow
             (row,) = (row for row in found.allocated if row.stack[0].line == lines["words"])
-            assert row in found.buffers  # and its block is not told again as an allocation
+            assert row in found.buffers  # and its block is not in `heap` as well
 
     asyncio.run(run())
 
 
-def test_files_threads_and_memory_have_their_lines(served: Serve) -> None:
+def test_files_threads_and_memory_have_their_allocation_sites(served: Serve) -> None:
     source = """
 import json, sys, threading
 kept = []
@@ -117,7 +117,7 @@ while sys.stdin.readline():
     async def run() -> None:
         async with served(source) as server:
             await server.poke()
-            await server.agents.watch(deep=True)
+            await server.agents.begin_trace(deep=True)
             await server.poke()
             await server.poke()
             found = await server.agents.survey(2)

@@ -76,7 +76,7 @@ def test_growth_is_reported_by_process_and_begins_with_nothing_in_one_that_was_s
 def test_what_one_place_made_in_several_processes_is_one_row() -> None:
     stack = [{"file": "a.py", "line": 1, "function": "f", "kind": "user"}]
     answer = {
-        "resources": {"tasks": [{"count": 4, "stack": stack, "held_bytes": 100}]},
+        "resources": {"tasks": [{"count": 4, "stack": stack, "retained_bytes": 100}]},
         "heap": [{"count": 4, "bytes": 50, "stack": stack}],
         "containers": [{"owner": "a.KEPT", "grown": 4, "code": "user"}],
         "types": [{"type": "a.C", "count": 4}],
@@ -96,5 +96,5 @@ def test_what_the_operating_system_does_not_show_is_reported_as_not_measured(
         monkeypatch.setattr(probe, "_PROC", tmp_path / "no-proc")  # as on macOS
     result = asyncio.run(soak(bridge("model_socket", cycles=16, settle=0.5, peak=True, scenario="voicemail")))
     assert {found.resource for found in result.findings} == {"connections"}, in_full(result)
-    assert result.unmeasured == dict.fromkeys(("wakeups", "peak_heap"), "the operating system does not tell")
+    assert result.unmeasured == dict.fromkeys(("wakeups", "peak_heap"), "the operating system does not report it")
     assert {"fds", "sockets", "threads", "rss"} <= result.samples[0].values.keys()

@@ -18,7 +18,7 @@ PAGE = (
         (PAGE, "up", 1.0),
     ],
 )
-def test_a_number_is_found(page: str, path: str, value: float) -> None:
+def test_a_gauges_number_is_found_in_json_and_prometheus_pages(page: str, path: str, value: float) -> None:
     assert value_in(page, Gauge("g", "http://127.0.0.1/", path)) == value
 
 
@@ -31,7 +31,7 @@ def test_a_number_is_found(page: str, path: str, value: float) -> None:
         (PAGE, "missing", "neither JSON nor has it a metric 'missing'"),
     ],
 )
-def test_what_is_no_number_is_told(page: str, path: str, problem: str) -> None:
+def test_a_missing_or_non_numeric_gauge_is_an_error_that_names_it(page: str, path: str, problem: str) -> None:
     with pytest.raises(RunError, match=problem):
         value_in(page, Gauge("g", "http://127.0.0.1/", path))
 
@@ -39,6 +39,6 @@ def test_what_is_no_number_is_told(page: str, path: str, problem: str) -> None:
 @pytest.mark.parametrize(
     "given", [{"a b": "http://x/#y"}, {"a": "http://x/"}, {"a": "ftp://x/#y"}, {"": "http://x/#y"}]
 )
-def test_a_wrong_gauge_is_refused(given: dict[str, str]) -> None:
+def test_a_malformed_gauge_is_a_usage_error(given: dict[str, str]) -> None:
     with pytest.raises(UsageError, match="gauges: "):
         parse(given)

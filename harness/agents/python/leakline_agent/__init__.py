@@ -1,11 +1,11 @@
-"""leakline's agent: counts what a Python process holds, when the harness asks.
+"""leakline's agent: counts the resources of a Python process when the harness asks.
 
-It runs in the SUT, so it keeps these rules: standard library only; no library of the SUT's imported that
-the SUT has not imported itself; never a call into SUT code (no repr, no getattr on its objects); nothing
-changed in the process until the harness asks for it; and on any error it steps aside and says so over its
-socket.
+It runs inside the server under test (SUT), so it keeps these rules: it uses the standard library only; it imports no
+library that the SUT has not imported itself; it never runs SUT code (no repr, no getattr on the SUT's objects); it
+changes nothing in the process until the harness asks for it; and an error is caught and sent to the harness, which
+then detaches the agent.
 """
 
-from leakline_agent.link import start
+from leakline_agent.channel import start
 
 __all__ = ["start"]

@@ -1,4 +1,4 @@
-"""Counts what is alive: one pass over the collector's objects, bucketed by exact type."""
+"""Counts the living resources of the process, in one pass over the objects that the garbage collector tracks."""
 
 import gc
 import sys
@@ -11,51 +11,59 @@ from types import AsyncGeneratorType
 
 from leakline_agent import heap
 
-_MOST_COLLECTIONS = 3
-_HELD_S, _LET_OTHERS_S = 0.5, 0.001
-_MOST_LISTENERS = 10
-_MOST_CROWDED = 5
+_MAX_COLLECTIONS = 3
+_SWITCH_INTERVAL_S, _YIELD_S = 0.5, 0.001
+"""Used by `objects`: how long no other thread gets the GIL, and how long it is offered to others before."""
+_LISTENER_LIMIT = 10
+"""Handlers of one event from which on Node warns of a leak (`EventEmitter.defaultMaxListeners`)."""
+_MAX_EXCESSES = 5
 _known_loops = weakref.WeakSet()
+"""Event loops that a census has found; `gc.freeze` hides them from the next one."""
 
 
 def objects():
-    """What the collector tracks, but for tuples.
+    """All objects that the collector tracks, without tuples.
 
-    `gc.get_objects` gives out tuples that another thread has not finished: CPython resizes them in place, and raises
-    SystemError in that thread where anybody else has one. So no other thread runs until they are let go of: whoever
-    waits for the interpreter asks for it after the switch interval, the one that held when the wait began.
+    `gc.get_objects` also returns tuples that another thread is still building. CPython resizes such a tuple in place,
+    and raises SystemError in that thread if anything else holds a reference to it. So no other thread may run until
+    the references to tuples are dropped: the switch interval, after which a waiting thread asks for the GIL, is
+    raised meanwhile.
     """
     before = sys.getswitchinterval()
-    sys.setswitchinterval(_HELD_S)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
-        time.sleep(_LET_OTHERS_S)  # who waits already may ask at once: let that pass
+        time.sleep(_YIELD_S)  # threads that wait already do so with the old, short interval: let them run first
         return [thing for thing in gc.get_objects() if type(thing) is not tuple]
     finally:
         sys.setswitchinterval(before)
 
 
 def _number_of_objects():
-    return gc.get_freeze_count() + sum(map(len, map(gc.get_objects, (None,))))  # one call into C, for the same reason
+    # The lists of objects stay inside one call into C: Python code never has a reference to a tuple (see `objects`).
+    return gc.get_freeze_count() + sum(map(len, map(gc.get_objects, (None,))))
 
 
-def settle():
-    """Bring the heap to rest: drop cancelled timers and cached attribute names, and collect."""
+def collect_garbage():
+    """Free what is garbage: cancelled timers, CPython's cache of attribute names, and unreachable objects."""
     for loop in event_loops():
         prune_cancelled(loop)
-    # CPython's type cache keeps the names of up to 4,096 attribute look-ups alive. C code that makes a new
-    # string for each look-up (re.finditer, datetime.timetuple) fills it by some 50 bytes a time: no leak.
+    # CPython's type cache keeps the names of up to 4,096 attribute look-ups alive. C code that makes a new string for
+    # each look-up (re.finditer, datetime.timetuple) adds some 50 bytes each time, until it is full: not a leak.
     clear_type_cache = getattr(sys, "_clear_type_cache", None)
     if clear_type_cache is not None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             clear_type_cache()
-    for _ in range(_MOST_COLLECTIONS):
+    for _ in range(_MAX_COLLECTIONS):
         if gc.collect() == 0:
             break
 
 
 def count(frozen=()):
-    """The counters of this process, as `Commands.sample` has them; `frozen` is what the collector does not show."""
+    """The counters of this process, as `Commands.sample` returns them.
+
+    `frozen` are the frozen objects to count (`freezer.of_interest`), which `gc.get_objects` does not return.
+    """
     resources = {}
     in_use = heap.in_use()
     if in_use is None and tracemalloc.is_tracing():
@@ -72,20 +80,20 @@ def count(frozen=()):
     resources["listeners"] = sum(1 for _ in live_listeners(by_type))
     resources["async_generators"] = sum(1 for _ in live_async_generators(by_type))
     resources["garbage"] = len(gc.garbage)
-    return {"resources": resources, "crowded": crowded(by_type)}
+    return {"resources": resources, "listener_excess": listener_excess(by_type)}
 
 
-def peek():
-    """The counters that cost nothing to read, without a collection: to see if anything moves."""
+def read_cheap():
+    """The counters that can be read without a collection or a census: to see whether the process is quiet."""
     loops = _open_loops()
     resources = {"tasks": sum(1 for _ in live_tasks(loops))}
-    if all(hasattr(loop, "_scheduled") for loop in loops):  # a stock loop's timers are a list; uvloop's are not
+    if all(hasattr(loop, "_scheduled") for loop in loops):  # asyncio's have a list of timers, uvloop's do not
         resources["timers"] = len(live_timers(loops, {}))
     return {"resources": resources}
 
 
 def objects_by_type():
-    """{exact type: [objects]} of the types of interest among all objects that the collector tracks."""
+    """{exact type: [objects]} of the types that a census counts, among all objects that the collector tracks."""
     bases, wanted, by_type = _bases(), {}, {}
     for thing in objects():
         kind = type(thing)
@@ -100,12 +108,12 @@ def objects_by_type():
 def _is_interesting(kind, bases):
     try:
         return issubclass(kind, bases)
-    except Exception:  # a metaclass of the SUT's may do anything
+    except Exception:  # a metaclass of the SUT's can define __subclasscheck__
         return False
 
 
 def _bases():
-    """The classes whose instances are counted, of the modules that the SUT has imported."""
+    """The classes whose instances, subclasses' too, are counted; only of modules that the SUT has imported."""
     bases = [AsyncGeneratorType]
     for module, names in (
         ("asyncio.base_events", ("BaseEventLoop",)),
@@ -123,14 +131,14 @@ def _bases():
 
 
 def event_loops():
-    """The event loops known to be open; looks for them when none is known."""
+    """The open event loops; looks for them among all objects when none is known."""
     if "asyncio" not in sys.modules:
         return []
     return _open_loops() or _event_loops_in(objects_by_type())
 
 
 def _event_loops_in(by_type):
-    """The open event loops: those among these objects, and those met before (`gc.freeze` hides objects)."""
+    """The open event loops: those among these objects and those found before."""
     events = sys.modules.get("asyncio.events")
     if events is None:
         return []
@@ -145,7 +153,7 @@ def _open_loops():
 
 
 def prune_cancelled(loop):
-    """Drop cancelled timers, as asyncio itself does once they are over half of its heap."""
+    """Drop the cancelled timers of an asyncio loop, as `BaseEventLoop._run_once` does itself when they are many."""
     scheduled = getattr(loop, "_scheduled", None)
     if not isinstance(scheduled, list) or not any(handle._cancelled for handle in scheduled):
         return
@@ -163,13 +171,13 @@ def prune_cancelled(loop):
 
 
 def live_timers(loops, by_type):
-    """The timer handles that are scheduled and not cancelled."""
+    """The timers that are set: timer handles scheduled and not cancelled, and running `threading.Timer`s."""
     found = []
     for loop in loops:
         found += [h for h in list(getattr(loop, "_scheduled", ())) if not h._cancelled]
     found += [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
     for kind, handles in by_type.items():
-        if kind.__name__ == "TimerHandle":  # uvloop's: a stock loop's are not of interest as objects
+        if kind.__name__ == "TimerHandle":  # uvloop's: by_type has no handles of asyncio's
             found += [h for h in handles if not h.cancelled()]
     return found
 
@@ -181,7 +189,7 @@ def live_tasks(loops):
 
 
 def live_async_generators(by_type):
-    """The async generators that have begun and not ended."""
+    """The async generators that have been started and have not ended."""
     for generator in by_type.get(AsyncGeneratorType, ()):
         if generator.ag_frame is not None and generator.ag_frame.f_lasti > 0:
             yield generator
@@ -203,10 +211,10 @@ def live_listeners(by_type):
             yield event, handler
 
 
-def crowded(by_type):
-    """Events of pyee emitters with more handlers than Node would warn of (pyee has no such limit), the most first.
+def listener_excess(by_type):
+    """[{"emitter": class, "event", "count", "limit"}]: pyee events with too many handlers, the most first.
 
-    As [{"emitter", "event", "count", "most"}].
+    pyee has no limit of its own, so the limit is Node's default.
     """
     found = [
         {
@@ -215,10 +223,10 @@ def crowded(by_type):
             "count": len(handlers),
         }
         for emitter, event, handlers in _registered(by_type)
-        if len(handlers) > _MOST_LISTENERS
+        if len(handlers) > _LISTENER_LIMIT
     ]
     found.sort(key=lambda row: row["count"], reverse=True)
-    return [{**row, "most": _MOST_LISTENERS} for row in found[:_MOST_CROWDED]]
+    return [{**row, "limit": _LISTENER_LIMIT} for row in found[:_MAX_EXCESSES]]
 
 
 def _registered(by_type):

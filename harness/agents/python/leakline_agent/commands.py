@@ -1,4 +1,4 @@
-"""What the harness can ask: `begin`, `sample`, `peek`, `watch`, `sites`, `watch_errors`, `errors`."""
+"""The commands of the harness: begin, sample, read_cheap; begin_trace, survey; begin_error_trace, caught_errors."""
 
 import os
 import sys
@@ -6,49 +6,60 @@ import threading
 import tracemalloc
 import weakref
 
-from leakline_agent import census, freezer, heap, holders, keepers, pieces
+from leakline_agent import blocks, census, freezer, heap, retainers, survivors
+from leakline_agent.caught import CaughtExceptions
 from leakline_agent.recorder import Recorder
 from leakline_agent.state import importing
-from leakline_agent.swallowed import Swallowed
 
-_LOOP_ANSWER_S, _AGAIN_S = 5.0, 0.2
-"""How long a running event loop may take to answer; and one that did not the last time, or is of before a fork."""
+_LOOP_ANSWER_S, _SHORT_ANSWER_S = 5.0, 0.2
+"""How long to wait for a running event loop to begin a command; the second is for an unresponsive one."""
 
 _imported_in = os.getpid()
-_deaf = weakref.WeakSet()
+_unresponsive = weakref.WeakSet()
+"""Event loops that did not begin the last command in time, or that a fork has copied."""
 _DEEP_FRAMES = 10
+"""Frames of each allocation in a deep trace."""
 
 
 class Commands:
-    """The agent's state in one process."""
+    """The agent in one process: runs the harness's commands, and holds the state of a trace window."""
 
     def __init__(self):
         self._recorder = None
         self._own_trace = False
+        """Whether the agent has started tracemalloc; if the SUT has, it is left running."""
         self._froze = False
+        """Whether the objects from before the trace window are frozen, so that the newer ones are known."""
         self._sizes = {}
+        """`retainers.sizes` at the start of the trace window."""
         self._lengths = {}
-        self._has_pieces = True
-        self._swallowed = None
+        """`blocks.lengths` at the start of the trace window."""
+        self._has_growing_buffers = True
+        """Whether the last trace window had such; True before the first."""
+        self._caught = None
         self._native = None
         if os.getpid() != _imported_in and (loop := _running_loop()) is not None:
-            _deaf.add(loop)  # a fork's copy of a running loop: as a rule nobody goes back to it
+            _unresponsive.add(loop)  # the parent's running loop, copied by fork: as a rule it does not run here
 
     def run(self, asked):
-        """Do one command, on the event loop's own thread where there is one: nothing moves meanwhile."""
+        """Run one command, {"do": name, "with": options}, and return its result.
+
+        It runs on the event loop's thread if a loop runs, so that no task or timer of the loop changes meanwhile.
+        Raises KeyError for an unknown command.
+        """
         command = {
             "begin": self.begin,
             "sample": self.sample,
-            "peek": census.peek,
-            "watch": self.watch,
-            "sites": self.sites,
-            "watch_errors": self.watch_errors,
-            "errors": self.errors,
+            "read_cheap": census.read_cheap,
+            "begin_trace": self.begin_trace,
+            "survey": self.survey,
+            "begin_error_trace": self.begin_error_trace,
+            "caught_errors": self.caught_errors,
         }[asked["do"]]
         return _on_loop_thread(lambda: command(**asked.get("with", {})))
 
     def begin(self):
-        """Make ready to count: where the allocators cannot be asked, memory is traced (at twice the server's CPU)."""
+        """Prepare for samples. {"traced": whether tracemalloc must measure the heap, which doubles the CPU time}."""
         traced = heap.in_use() is None
         if traced and not tracemalloc.is_tracing():
             tracemalloc.start(1)
@@ -56,35 +67,36 @@ class Commands:
         return {"traced": traced}
 
     def sample(self):
-        """The counters of this process: {"resources": {name: number}}; a resource it cannot see is left out.
+        """The counters of this process: {"resources": {name: number}, "listener_excess": [...]}.
 
-        From the first sample on what there was is frozen for the collector: the next ones take a tenth of its time.
+        A resource that cannot be read is left out. The first sample freezes all objects that exist, so that the later
+        ones take about a tenth of its time.
         """
-        census.settle()
+        census.collect_garbage()
         if self._recorder is None and self._native is None and not freezer.is_ours():
             freezer.freeze()
         return census.count(freezer.of_interest())
 
-    def watch(self, deep=False, native=False, folder=None):
-        """Begin to note where things are made, and trace memory anew.
+    def begin_trace(self, deep=False, native=False, folder=None):
+        """Begin a trace window: record where resources are created, and trace memory from now on.
 
-        `deep` traces enough frames of each allocation to name the user's line behind a library's. It makes a
-        server ten times slower (CPython decodes a line table for every frame), so it is for a few slow calls.
-        `native` has memray note what C code allocates too; it writes to `folder`. Raises ImportError without memray.
+        `deep` records whole stacks of allocations, to find the user's line that called a library. It makes a server
+        ten times slower (CPython decodes a line table for every frame), so it is for a few calls. `native` has memray
+        trace native allocations instead, into a file in `folder`; raises ImportError without memray.
         """
         self._stop_trace()
         freezer.thaw()
-        census.settle()
+        census.collect_garbage()
         if native:
             with importing:
                 from leakline_agent.native import NativeTrace
 
                 self._native = NativeTrace(folder)
             return {}
-        sizes = keepers.sizes()
-        # A deep watch follows one that has seen what grows in one piece.
-        lengths = pieces.lengths() if not deep or self._has_pieces else {}
-        self._froze = freezer.freeze()  # what is not frozen at the end was made in between
+        sizes = retainers.sizes()
+        # A deep trace follows a plain one, which has shown whether there are growing buffers.
+        lengths = blocks.lengths() if not deep or self._has_growing_buffers else {}
+        self._froze = freezer.freeze()  # objects that are not frozen at the end were created in the window
         self._sizes, self._lengths = (sizes, lengths) if self._froze else ({}, {})
         if not tracemalloc.is_tracing():
             tracemalloc.start(_DEEP_FRAMES if deep else 1)
@@ -93,53 +105,54 @@ class Commands:
         self._recorder.install()
         return {}
 
-    def sites(self, least=1):
-        """What was made since `watch` and still lives, by the place that made it; ends the watch.
+    def survey(self, least=1):
+        """End the trace window: what was created in it and is alive, by the stack that created it.
 
-        Containers that grew by less than `least` are left out: to name one walks the whole heap.
+        Rows as of `survivors.survey`; "blocks" as of `blocks.sites`; "containers" as of `retainers.named`, of those
+        that grew by `least` entries or more, since finding the name of one walks the whole heap.
         """
         if self._native is not None:
             native, self._native = self._native, None
-            census.settle()
+            census.collect_garbage()
             return {"resources": {}, "heap": native.stop()}
         recorder, self._recorder = self._recorder, None
         if recorder is None:
-            return {"resources": {}, "heap": []}  # a process that was started meanwhile
+            return {"resources": {}, "heap": []}  # a process that started within the window
         recorder.uninstall()
-        census.settle()
-        fresh = census.objects()
-        young = {id(thing) for thing in fresh} if self._froze else set()
+        census.collect_garbage()
+        new_objects = census.objects()
+        new_ids = {id(thing) for thing in new_objects} if self._froze else set()
         freezer.thaw()
-        held = holders.Held(recorder, fresh, young)
-        self._stop_trace()  # what is counted from here on makes objects: noting their stacks took most of the time
+        alive = survivors.Survivors(recorder, new_objects, new_ids)
+        self._stop_trace()  # before the rest, which creates objects: tracing these took most of the time
         sizes, self._sizes = self._sizes, {}
         lengths, self._lengths = self._lengths, {}
-        longer = pieces.grown(lengths, young, least) if lengths else []
-        places = pieces.places(longer, held.snapshot, held.taken)
-        self._has_pieces = any(pieces.is_bytes(piece) for _, piece in longer)
-        survey = holders.survey(recorder, held)
-        containers = keepers.grown(sizes, young, least) if sizes else []
-        return {**survey, "pieces": places, "containers": containers + pieces.owners(longer, young)}
+        longer = blocks.grown(lengths, new_ids, least) if lengths else []
+        rows = blocks.sites(longer, alive.snapshot, alive.charged)
+        self._has_growing_buffers = any(blocks.is_bytes(value) for _, value in longer)
+        survey = survivors.survey(recorder, alive)
+        containers = retainers.grown(sizes, new_ids, least) if sizes else []
+        return {**survey, "blocks": rows, "containers": containers + blocks.owners(longer, new_ids)}
 
-    def watch_errors(self):
-        """Begin to note where exceptions are caught."""
-        self._swallowed = Swallowed()
-        self._swallowed.install()
+    def begin_error_trace(self):
+        """Begin to record where exceptions are caught."""
+        self._caught = CaughtExceptions()
+        self._caught.install()
         return {}
 
-    def errors(self):
-        """Where exceptions were caught since `watch_errors`; ends that."""
-        swallowed, self._swallowed = self._swallowed, None
-        if swallowed is None:
+    def caught_errors(self):
+        """{"caught": rows of `CaughtExceptions.rows`} since `begin_error_trace`, which it ends."""
+        caught, self._caught = self._caught, None
+        if caught is None:
             return {"caught": []}
-        swallowed.uninstall()
-        return {"caught": swallowed.rows()}
+        caught.uninstall()
+        return {"caught": caught.rows()}
 
     def release(self):
-        """Leave the process as it was found."""
-        if self._swallowed is not None:
-            self._swallowed.uninstall()
-            self._swallowed = None
+        """Remove all hooks and traces from the process."""
+        if self._caught is not None:
+            self._caught.uninstall()
+            self._caught = None
         if self._native is not None:
             self._native.stop()
             self._native = None
@@ -156,7 +169,7 @@ class Commands:
 
 
 def _on_loop_thread(work):
-    """Run `work` inside the running event loop, or here when there is none or it does not answer."""
+    """Run `work` in the running event loop; in this thread when none runs or it does not begin in time."""
     loop = _running_loop()
     if loop is None:
         return work()
@@ -173,14 +186,14 @@ def _on_loop_thread(work):
 
     try:
         loop.call_soon_threadsafe(inside)
-    except RuntimeError:  # closed in between
+    except RuntimeError:  # the loop was closed in between
         return work()
-    done.wait(_AGAIN_S if loop in _deaf else _LOOP_ANSWER_S)
+    done.wait(_SHORT_ANSWER_S if loop in _unresponsive else _LOOP_ANSWER_S)
     if started.acquire(blocking=False):
-        _deaf.add(loop)
-        return work()  # the loop is blocked: better a count from here than none
+        _unresponsive.add(loop)
+        return work()  # the loop is blocked: a less exact count is better than none
     done.wait()
-    _deaf.discard(loop)
+    _unresponsive.discard(loop)
     if "error" in box:
         raise box["error"]
     return box["result"]

@@ -1,4 +1,4 @@
-"""Where code is: stacks of (file, line, function), and whose code each frame is."""
+"""Stacks: the frames of running, suspended and allocating code, and whose code each frame is."""
 
 import os
 import site
@@ -7,6 +7,7 @@ import sysconfig
 
 _HERE = os.path.dirname(os.path.realpath(__file__))
 _MAX_FRAMES = 40
+"""Frames of one stack."""
 _LOOP_FUNCTIONS = ("_run", "_run_once", "run", "run_forever", "run_until_complete")
 _LOOP_FILES = tuple(
     os.path.join(*parts)
@@ -37,17 +38,18 @@ def _real(paths):
 _THIRD_PARTY, _STDLIB = _library_roots()
 _USER = _real(os.environ.get("LEAKLINE_CODE", "").split(os.pathsep))
 _kinds = {}
+"""{file name: kind}, as `kind_of` has found them."""
 
 
 def count_as_own(directories):
-    """Count these directories' files as the user's own."""
+    """Count the files in these directories as the user's own code, though they may lie in site-packages."""
     global _USER
     _USER += _real(directories)
     _kinds.clear()
 
 
 def kind_of(filename):
-    """Whose code `filename` is: "user", "library", "stdlib" or "agent"."""
+    """Whose code `filename` is: "user", "library" (third-party), "stdlib" or "agent"."""
     kind = _kinds.get(filename)
     if kind is None:
         kind = _kinds[filename] = _classify(filename)
@@ -62,24 +64,24 @@ def _classify(filename):
         return "agent"
     if _USER and path.startswith(_USER):
         return "user"
-    # Third-party directories lie inside the standard library's, so they are asked first.
+    # Checked first, since site-packages lies inside the standard library's directory.
     if path.startswith(_THIRD_PARTY) or f"{os.sep}site-packages{os.sep}" in path:
         return "library"
     return "stdlib" if path.startswith(_STDLIB) else "user"
 
 
 def stack(frame):
-    """The frames from `frame` outwards up to the event loop, innermost first, as (code, instruction) pairs.
+    """The frames from `frame` outwards to the event loop, innermost first, as (code, instruction's offset) pairs.
 
-    Not the line: `f_lineno` decodes a table from its start, which costs more than all the rest. It is looked up
-    later, for what survives.
+    The line is looked up later, for survivors only (`describe`): `f_lineno` decodes the code's line table from its
+    start, which would cost more than the rest of this function.
     """
     found = []
     while frame is not None and len(found) < _MAX_FRAMES:
         code = frame.f_code
         kind = kind_of(code.co_filename)
         if code.co_name in _LOOP_FUNCTIONS and code.co_filename.endswith(_LOOP_FILES):
-            break  # below here is whoever started the loop, not whoever made the thing
+            break  # the frames further out started the event loop; they are the same for everything that runs in it
         if kind != "agent":
             found.append((code, frame.f_lasti))
         frame = frame.f_back
@@ -87,7 +89,7 @@ def stack(frame):
 
 
 def up_to_loop(frames):
-    """(function, file, line) frames, innermost first, up to the event loop."""
+    """`frames`, (function, file, line) tuples with the innermost first, up to the event loop's."""
     found = []
     for function, file, line in frames:
         if function in _LOOP_FUNCTIONS and file.endswith(_LOOP_FILES):
@@ -97,7 +99,7 @@ def up_to_loop(frames):
 
 
 def suspended(coroutine):
-    """Where a coroutine waits: the frames of what it awaits, innermost first, as `stack` gives them."""
+    """Where a coroutine waits: its frame and those of the coroutines it awaits, innermost first, as in `stack`."""
     found = []
     while coroutine is not None and len(found) < _MAX_FRAMES:
         frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
@@ -108,20 +110,19 @@ def suspended(coroutine):
 
 
 def has_user_frame(pairs):
-    """Whether any frame is the user's own."""
+    """Whether any of the (code, instruction) pairs is of the user's own code."""
     return any(kind_of(code.co_filename) == "user" for code, _ in pairs)
 
 
 def caller_stack():
-    """The stack of whoever called the agent's hook."""
+    """The stack of the caller of the agent's hook, which calls this."""
     return stack(sys._getframe(2))
 
 
 def allocation_stack(traceback):
     """The (file, line) frames of a tracemalloc traceback, innermost first, up to the event loop.
 
-    None when it was the agent that allocated: its hooks (recorder.py) stand in the SUT's stacks and are left
-    out of them, all else of the agent is its own business.
+    None when the agent allocated. Its hooks (recorder.py) are between frames of the SUT's stacks: they are left out.
     """
     found = []
     for frame in reversed(traceback):
@@ -130,7 +131,7 @@ def allocation_stack(traceback):
             if not found or not filename.endswith("recorder.py"):
                 return None
             continue
-        # Only Handle._run of asyncio/events.py, and what starts a loop, stand in a stack here.
+        # Of events.py only Handle._run calls the SUT's code; runners.py and uvloop call it to start a loop.
         if found and filename.endswith(_LOOP_FILES) and not filename.endswith("base_events.py"):
             break
         found.append((filename, frame.lineno))
@@ -138,7 +139,7 @@ def allocation_stack(traceback):
 
 
 def describe(pairs):
-    """(code, instruction) pairs as JSON: {"file", "line", "function", "kind"}."""
+    """(code, instruction) pairs as JSON: [{"file", "line", "function": qualified name, "kind": as of `kind_of`}]."""
     return [
         {
             "file": code.co_filename,
@@ -151,7 +152,7 @@ def describe(pairs):
 
 
 def described(frame):
-    """A (file, line) frame as JSON, as `describe` has it: the function is not known."""
+    """A (file, line) frame as JSON, as in `describe`; the function is "", since tracemalloc does not record it."""
     filename, line = frame
     return {"file": filename, "line": line, "function": "", "kind": kind_of(filename)}
 

@@ -1,37 +1,38 @@
-"""How many bytes of memory are in use in this process, asked of the allocators: exact, and free until asked.
+"""Bytes of memory in use in this process, as the allocators report them: exact, and no cost between samples.
 
-Two allocators are asked. CPython's own for small objects knows its blocks in use (what `sys._debugmallocstats`
-prints, here written to memory). The C library's, which serves all that is larger and every native library, knows
-its own (`mallinfo2`, glibc 2.33 and newer); it counts what its per-thread caches keep as in use, so the harness
-switches those off (`GLIBC_TUNABLES`). Where either cannot be asked, `tracemalloc` has to serve.
+There are two allocators. CPython's, for small objects, reports its blocks in use (as `sys._debugmallocstats` prints
+them; here the text is written to memory). The C library's, for larger blocks and for native libraries, reports its
+own (`mallinfo2`, glibc 2.33 and newer). glibc counts the content of its per-thread caches as in use, so the harness
+switches these off (`GLIBC_TUNABLES`). Where either cannot report, the caller uses `tracemalloc` instead.
 """
 
 import re
 
 try:
-    import ctypes  # with the agent's other modules, while no fork may happen (link.py)
+    import ctypes  # here, not later: the agent's imports run while no fork can happen (channel.py)
 except ImportError:  # a Python that was built without libffi
     ctypes = None
 
 _IN_BLOCKS = re.compile(rb"bytes in allocated blocks\s*=\s*([\d,]+)")
-_asked = None
+_allocators = None
+"""Reads the allocators; False where they cannot be read, None before the first try."""
 
 
 def in_use():
-    """Bytes in use, or None when the allocators cannot be asked: never, or not while memory is traced."""
-    global _asked
-    if _asked is None:
+    """Bytes in use; None where the allocators do not report it (no glibc, or while tracemalloc wraps them)."""
+    global _allocators
+    if _allocators is None:
         try:
-            _asked = _Allocators()
+            _allocators = _Allocators()
         except Exception:
-            _asked = False
-    return _asked.in_use() if _asked else None
+            _allocators = False
+    return _allocators.in_use() if _allocators else None
 
 
 class _Allocators:
     def __init__(self):
         class Mallinfo2(ctypes.Structure):
-            # malloc.h of glibc
+            # struct mallinfo2, <malloc.h> of glibc 2.33
             _fields_ = tuple(
                 (name, ctypes.c_size_t)
                 for name in (
@@ -48,7 +49,7 @@ class _Allocators:
                 )
             )
 
-        # PyDLL keeps the interpreter's lock: nothing is allocated by Python code while the allocators are read.
+        # PyDLL does not release the GIL: no Python code allocates while the allocators are read.
         library = ctypes.PyDLL(None)
         self._mallinfo2 = library.mallinfo2
         self._mallinfo2.restype = Mallinfo2

@@ -1,8 +1,8 @@
-"""Leads connections to intercepted hosts to the fakes: look-ups answer with their addresses, TLS trusts them.
+"""Redirects connections to intercepted hosts to the fakes, and has TLS trust these.
 
-A look-up answers with a loopback address that stands for the host, and a connection to that goes to the fake's port:
-some libraries (anyio) keep nothing of a look-up but the address. Covers what resolves by `socket.getaddrinfo`
-(asyncio, httpx, aiohttp, requests, websockets) and uvloop, which resolves and connects in C.
+Resolving an intercepted host gives a loopback address that is reserved for it, and a connection to that address goes
+to the fake's port: some libraries (anyio) keep only the address, not the name. Covers libraries that resolve with
+`socket.getaddrinfo` (asyncio, httpx, aiohttp, requests, websockets), and uvloop, which resolves and connects in C.
 """
 
 import os
@@ -12,39 +12,44 @@ import sys
 from importlib.machinery import PathFinder
 
 _HTTPS = 443
-_STANDS_FOR = "127.77.7.{}"
+_RESERVED = "127.77.7.{}"
+"""The loopback address of the intercepted host of this number, from 1; in 127.0.0.0/8, and unlikely to be used."""
 
 
 class _Hosts:
-    """Which addresses stand for which hosts, and where these really are."""
+    """The intercepted hosts: the address reserved for each, and its fake's address."""
 
     def __init__(self, pairs):
         self._names, self._fakes = {}, {}
         for number, pair in enumerate(filter(None, pairs.split(",")), 1):
             host, _, address = pair.partition("=")
             name, _, port = address.rpartition(":")
-            self._names[host] = _STANDS_FOR.format(number)
+            self._names[host] = _RESERVED.format(number)
             self._fakes[self._names[host]] = (name, int(port))
 
     def address_of(self, host):
-        """What stands for a host; the host itself when it is none of ours."""
+        """The address reserved for an intercepted host; any other host is returned as it is."""
         name = host.decode("ascii", "replace") if isinstance(host, bytes | bytearray) else host
         return self._names.get(name.rstrip(".").lower(), host) if isinstance(name, str) else host
 
     def fake(self, address, port):
-        """Where a connection to `address` and `port` really goes."""
+        """(address, port) to connect to in place of these: the fake's for a reserved address and port 443."""
         return self._fakes.get(address, (address, port)) if str(port) in (str(_HTTPS), "https") else (address, port)
 
 
 def install(pairs, authority):
-    """`pairs` is the text of LEAKLINE_INTERCEPT, `authority` the path of a certificate to trust for these hosts."""
+    """Redirect from now on.
+
+    `pairs` is the value of LEAKLINE_INTERCEPT (`host=address:port`, separated by commas), `authority` the path of the
+    CA certificate to trust for these hosts.
+    """
     hosts = _Hosts(pairs)
-    _lead_sockets(hosts)
+    _redirect_sockets(hosts)
     _trust(hosts, authority)
-    sys.meta_path.insert(0, _AfterImport("uvloop", lambda module: _lead_uvloop(module, hosts)))
+    sys.meta_path.insert(0, _AfterImport("uvloop", lambda module: _redirect_uvloop(module, hosts)))
 
 
-def _lead_sockets(hosts):
+def _redirect_sockets(hosts):
     look_up = socket.getaddrinfo
 
     def getaddrinfo(host, port, *args, **kwargs):
@@ -62,7 +67,7 @@ def _lead_sockets(hosts):
         setattr(socket.socket, name, connect)
 
 
-def _lead_uvloop(uvloop, hosts):
+def _redirect_uvloop(uvloop, hosts):
     loop = uvloop.Loop
     connect, look_up = loop.create_connection, loop.getaddrinfo
 
@@ -79,7 +84,7 @@ def _lead_uvloop(uvloop, hosts):
 
 
 def _trust(hosts, authority):
-    """Have each TLS context trust the authority once it is used for one of the hosts."""
+    """Have a TLS context trust the authority as soon as it is used for one of the hosts."""
     for name in ("wrap_socket", "wrap_bio"):
         original = getattr(ssl.SSLContext, name)
 
@@ -93,7 +98,7 @@ def _trust(hosts, authority):
 
 
 class _AfterImport:
-    """A finder that finds nothing itself, and has `then` done once a module has been imported."""
+    """An import hook that calls `then(module)` once the module `name` has been imported."""
 
     def __init__(self, name, then):
         self._name, self._then = name, then
@@ -116,7 +121,7 @@ class _AfterImport:
 
 
 def start():
-    """Do it if the environment asks for it."""
+    """Redirect if the environment has LEAKLINE_INTERCEPT. Raises KeyError without LEAKLINE_INTERCEPT_CA."""
     pairs = os.environ.get("LEAKLINE_INTERCEPT")
     if pairs:
         install(pairs, os.environ["LEAKLINE_INTERCEPT_CA"])

@@ -1,7 +1,7 @@
-"""Lines of native allocations, by memray: what C code allocates and keeps is seen by nothing in Python.
+"""Allocation sites of native memory, by memray: nothing in Python sees what C code allocates.
 
-memray is the SUT's own, or lent by the harness (LEAKLINE_LEND is a folder with nothing else in it) when it was built
-for the same interpreter.
+memray is the SUT's own; where it has none, the harness's (in the folder LEAKLINE_LEND, which has nothing else in it),
+if that was built for the same interpreter.
 """
 
 import os
@@ -9,14 +9,15 @@ import sys
 
 from leakline_agent.frames import kind_of, up_to_loop
 
-_MOST_SITES = 60
-_MOST_FRAMES = 4
+_MAX_SITES = 60
+_MAX_FRAMES = 4
+"""Frames of a stack that has none of the user's."""
 
 
 class NativeTrace:
-    """What is allocated by any code from now on. Raises ImportError when there is no memray that fits.
+    """Traces all allocations from now on, native ones too. Raises ImportError when no memray can be imported.
 
-    The trace stays in `folder`, which is the harness's: memray makes reports of its own from it.
+    The trace file is written to `folder`, the harness's, and stays there: memray makes its own reports from it.
     """
 
     def __init__(self, folder):
@@ -27,12 +28,12 @@ class NativeTrace:
         self._tracker.__enter__()
 
     def stop(self):
-        """Rows of what lives, by the stack that allocated it: [{"count", "bytes", "stack"}], the most bytes first."""
+        """End the trace. [{"count", "bytes", "stack"}] of the memory not freed since, the most bytes first."""
         self._tracker.__exit__(None, None, None)
         groups = {}
         with self._reader(self._path) as reader:
             for record in reader.get_leaked_allocation_records(merge_threads=True):
-                stack = _inner(up_to_loop(record.stack_trace()))
+                stack = _innermost(up_to_loop(record.stack_trace()))
                 group = groups.setdefault(stack, [0, 0])
                 group[0] += record.n_allocations
                 group[1] += record.size
@@ -41,7 +42,7 @@ class NativeTrace:
             for stack, (number, size) in groups.items()
             if stack and not any(kind_of(file) == "agent" for _, file, _ in stack)
         ]
-        return sorted(rows, key=lambda row: row["bytes"], reverse=True)[:_MOST_SITES]
+        return sorted(rows, key=lambda row: row["bytes"], reverse=True)[:_MAX_SITES]
 
 
 def _memray():
@@ -59,17 +60,18 @@ def _memray():
     return memray
 
 
-def _inner(frames):
-    """The frames up to the user's innermost, or a few when there is none.
+def _innermost(frames):
+    """The frames up to the innermost of the user's; the first `_MAX_FRAMES` when none is the user's.
 
-    Further out memray knows more or less of coroutines that were suspended when the trace began.
+    Frames further out are left out, since they differ between allocations of one site: memray does not know all
+    callers of a coroutine that was suspended when the trace began.
     """
     for number, (_, file, _) in enumerate(frames, 1):
         if kind_of(file) == "user":
             return frames[:number]
-    return frames[:_MOST_FRAMES]
+    return frames[:_MAX_FRAMES]
 
 
 def _described(_function, file, line):
-    # The harness knows the qualified name from the source.
+    # The harness finds the function's qualified name in the source.
     return {"file": file, "line": line, "function": "", "kind": kind_of(file)}

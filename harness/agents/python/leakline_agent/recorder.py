@@ -1,8 +1,8 @@
-"""Notes where timers, tasks, threads, sockets, files and listeners are made, for the length of one watch.
+"""Records where timers, tasks, threads, sockets, files and listeners are created, during one trace window.
 
-Each hook wraps one method of a library that the SUT has imported, calls it unchanged, and notes the stack
-under the identity of what came back. Identities are only ever looked up for things that are alive, so the
-newest note is the right one. `uninstall` puts every method back.
+Each hook wraps a method of a library that the SUT has imported, calls the original with the same arguments, and
+records the caller's stack under the identity (`id`) of the new object. An identity may be used again when its object
+has died, but it is looked up for living objects only, so the latest record is the right one.
 """
 
 import os
@@ -12,23 +12,27 @@ from collections import Counter
 
 from leakline_agent.frames import caller_stack, has_user_frame
 
-_MOST_NOTES = 200_000
-_hooked_opens = None
+_MAX_RECORDS = 200_000
+"""Of one resource; further objects are not recorded, so that the memory of a long window is bounded."""
+_recorder_of_opens = None
+"""The recorder that the audit hook reports to; None outside a trace window."""
 
 
 class Recorder:
-    """The notes of one watch: {resource: {id of the thing: stack}}."""
+    """The records of one trace window."""
 
     def __init__(self):
         self.made = {name: {} for name in ("timers", "tasks", "threads", "sockets", "listeners")}
+        """{resource: {id(object): stack that created it}}; stacks as in frames.stack."""
         self.set_timers = Counter()
-        """{stack: how many timers were set there}, dead ones too: who wakes the process."""
+        """{stack: how many timers were set there}, those that have gone off included: what wakes the process up."""
         self.opened = {}
-        """{path: stack} of files opened."""
+        """{absolute path: stack} of the files opened."""
         self._undo = []
+        """(class, method's name, the original or None where it was inherited) of the hooks, in their order."""
 
     def install(self):
-        """Put the hooks in."""
+        """Install the hooks."""
         self._hook_loops()
         self._wrap_init(threading.Thread, "start", "threads")
         if "socket" in sys.modules:
@@ -42,9 +46,9 @@ class Recorder:
         self._hook_opens()
 
     def uninstall(self):
-        """Take the hooks out."""
-        global _hooked_opens
-        _hooked_opens = None
+        """Remove the hooks: every method is again what it was."""
+        global _recorder_of_opens
+        _recorder_of_opens = None
         while self._undo:
             owner, name, original = self._undo.pop()
             if original is None:
@@ -52,15 +56,15 @@ class Recorder:
             else:
                 setattr(owner, name, original)
 
-    def note(self, resource, thing, stack):
-        """Remember that `thing` was made at `stack`."""
-        if resource == "timers" and len(self.set_timers) < _MOST_NOTES:
+    def record(self, resource, thing, stack):
+        """Record that `thing` was created at `stack`."""
+        if resource == "timers" and len(self.set_timers) < _MAX_RECORDS:
             self.set_timers[stack] += 1
         if resource == "timers" and not has_user_frame(stack) and self._in_older_task():
-            return  # a library's task of before the watch has set its timer anew: nothing that this watch made
-        notes = self.made[resource]
-        if len(notes) < _MOST_NOTES:
-            notes[id(thing)] = stack
+            return  # a library's task from before the window sets its own timer again: not of the window's calls
+        records = self.made[resource]
+        if len(records) < _MAX_RECORDS:
+            records[id(thing)] = stack
 
     def _replace(self, owner, name, hook):
         self._undo.append((owner, name, owner.__dict__.get(name)))
@@ -82,19 +86,19 @@ class Recorder:
 
         def hook(*args, **kwargs):
             made = original(*args, **kwargs)
-            recorder.note(resource, made, recorder.chained(caller_stack()))
+            recorder.record(resource, made, recorder.chained(caller_stack()))
             return made
 
         self._replace(owner, name, hook)
 
     def _wrap_connection(self, owner):
-        """uvloop opens its sockets in C: the transport that comes back stands for one."""
+        """uvloop opens its sockets in C, so the transport that it returns is recorded in place of a socket."""
         original, recorder = owner.create_connection, self
 
         async def hook(*args, **kwargs):
             stack = recorder.chained(caller_stack())
             transport, protocol = await original(*args, **kwargs)
-            recorder.note("sockets", transport, stack)
+            recorder.record("sockets", transport, stack)
             return transport, protocol
 
         self._replace(owner, "create_connection", hook)
@@ -104,33 +108,33 @@ class Recorder:
 
         def hook(thing, *args, **kwargs):
             original(thing, *args, **kwargs)
-            recorder.note(resource, thing, recorder.chained(caller_stack()))
+            recorder.record(resource, thing, recorder.chained(caller_stack()))
 
         self._replace(owner, name, hook)
 
     def _hook_registration(self, owner, name, at):
-        """Note what is registered: the argument number `at` of the method."""
+        """Record what a method registers: its argument number `at`, counted from 0 without `self`."""
         original, recorder = getattr(owner, name), self
 
         def hook(registry, *args, **kwargs):
             made = original(registry, *args, **kwargs)
             if len(args) > at:
-                recorder.note("listeners", args[at], recorder.chained(caller_stack()))
+                recorder.record("listeners", args[at], recorder.chained(caller_stack()))
             return made
 
         self._replace(owner, name, hook)
 
     def _hook_opens(self):
-        global _hooked_opens
+        global _recorder_of_opens
         _install_audit_hook()
-        _hooked_opens = self
+        _recorder_of_opens = self
 
     def _in_older_task(self):
         task = _current_task()
         return task is not None and id(task) not in self.made["tasks"]
 
     def chained(self, stack):
-        """`stack`, and below it the stack that made the task that it runs in, if this watch saw that."""
+        """`stack`, followed by the stack that created the task it runs in, if that was created in this window."""
         task = _current_task()
         made_at = self.made["tasks"].get(id(task)) if task is not None else None
         return stack + made_at if made_at is not None else stack
@@ -140,7 +144,7 @@ def _current_task():
     asyncio = sys.modules.get("asyncio")
     try:
         return asyncio.current_task() if asyncio is not None else None
-    except RuntimeError:  # no loop runs in this thread
+    except RuntimeError:  # no event loop runs in this thread
         return None
 
 
@@ -148,7 +152,7 @@ _audit_hook_installed = False
 
 
 def _install_audit_hook():
-    # An audit hook cannot be taken out again, so it is put in once and is idle outside a watch.
+    # An audit hook cannot be removed, so it is installed once, and returns at once outside a trace window.
     global _audit_hook_installed
     if not _audit_hook_installed:
         _audit_hook_installed = True
@@ -156,11 +160,11 @@ def _install_audit_hook():
 
 
 def _on_audit(event, args):
-    recorder = _hooked_opens
-    if recorder is None or event != "open" or len(recorder.opened) >= _MOST_NOTES:
+    recorder = _recorder_of_opens
+    if recorder is None or event != "open" or len(recorder.opened) >= _MAX_RECORDS:
         return
     try:
         path = os.path.abspath(os.fsdecode(args[0]))
         recorder.opened[path] = recorder.chained(caller_stack())
     except Exception:
-        pass  # an fd number, or a path that is none
+        pass  # opened by a descriptor's number, or no valid path

@@ -1,10 +1,13 @@
-"""What the agent's modules share of the process that they are in; it imports none of them."""
+"""State of the process that several of the agent's modules share. It imports none of them."""
 
 import _thread
 import gc
 
 importing = _thread.allocate_lock()
-"""Held while the agent imports: a child forked meanwhile would wait for a half-imported module, for good."""
+"""Lock held while the agent imports modules, and taken before a fork (channel.py).
+
+A child forked in the middle of an import would wait forever for the import lock, whose owner it does not have.
+"""
 
 FROZEN_AT_START = gc.get_freeze_count()
-"""What is frozen for the collector before the SUT has run: CPython 3.12 begins with some hundred objects."""
+"""Objects in the collector's frozen generation before the SUT has run: CPython 3.12 starts with a few hundred."""
