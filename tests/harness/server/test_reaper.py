@@ -147,5 +147,5 @@ def test_a_soak_that_is_killed_leaves_its_journal_and_nothing_else(tmp_path: Pat
     resume += ["--env", "RESTAURANT_LEAKS=timeout_timers"]
     again = subprocess.run(resume, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert again.returncode == 1, again.stdout + again.stderr
-    assert again.stdout.startswith(f"takes up {run}, which came to")
+    assert again.stdout.startswith(f"makes {run} again, which was interrupted after ")
     assert "LEAKING   timers       +1.00 a call" in again.stdout
