@@ -65,7 +65,9 @@ class Rule:
 class FaultPlan:
     """Rules, and how often each has come up. The same seed draws the same."""
 
-    def __init__(self, rules: Iterable[Rule] = (), *, seed: int = 0) -> None:
+    def __init__(self, rules: Iterable[Rule] = (), *, seed: int = 0, gone_s: float = 5.0) -> None:
+        self.gone_s = gone_s
+        """Real seconds that a caller which a fault has silenced is still there; then its connection is reset."""
         self._rules = tuple(rules)
         self._random = random.Random(seed)
         self._met = [0] * len(self._rules)

@@ -23,7 +23,7 @@ from leakline.fakes.audio import FRAME_S
 from leakline.fakes.faults import FaultPlan
 from leakline.fakes.ledger import Ledger
 from leakline.fakes.twilio.beat import Pace
-from leakline.fakes.twilio.failing import GONE_S, RequestFailedError, StreamFaults, reset, strike_request
+from leakline.fakes.twilio.failing import RequestFailedError, StreamFaults, reset, strike_request
 
 Goodbye = Literal["stop", "reset"]
 """How the caller ends the stream: with a close handshake, or with a TCP reset."""
@@ -169,6 +169,7 @@ class _Line(WSListener):
         "_driver",
         "_ended",
         "_faults",
+        "_gone_s",
         "_is_full",
         "_is_silent",
         "_now",
@@ -187,6 +188,7 @@ class _Line(WSListener):
     def __init__(self, driver: StreamDriver, pace: Pace, faults: FaultPlan, endpoint: str) -> None:
         self._driver = driver
         self._pace = pace
+        self._gone_s = faults.gone_s
         self._faults = None if faults.is_empty else StreamFaults(endpoint, faults, self._put, self._close)
         self.is_connected = False
         self._ended: asyncio.Future[CallEnd] = asyncio.get_running_loop().create_future()
@@ -322,7 +324,8 @@ class _Line(WSListener):
     def _be_gone(self) -> None:
         """After a fault that ended the caller's part: what still lies open is reset after a while."""
         self._is_silent = True
-        self._reset_later = asyncio.get_running_loop().call_later(GONE_S, reset, self._transport.underlying_transport)
+        loop, transport = asyncio.get_running_loop(), self._transport.underlying_transport
+        self._reset_later = loop.call_later(self._gone_s, reset, transport)
 
     async def _close(self, code: int, reason: str = "") -> None:
         """A close handshake; a server that does not take part in it is reset."""
