@@ -11,6 +11,7 @@ from typing import NoReturn
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from leakline.__main__ import main
 from leakline.harness.run.settings import SoakSettings
 
 pytest_plugins = ["pytester"]
@@ -100,6 +101,27 @@ def bridge(tmp_path: Path) -> Callable[..., SoakSettings]:
         return SoakSettings(**given)  # type: ignore[arg-type]
 
     return settings
+
+
+@pytest.fixture
+def command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line in this process, in a folder of its own: for what ends before any server is started."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setattr(sys, "argv", ["leakline", *arguments])
+        capsys.readouterr()
+        code: str | int | None = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code
+        return subprocess.CompletedProcess(arguments, int(code or 0), *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture
