@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -85,22 +86,28 @@ def restaurant_node(node: str) -> Path:
     return folder
 
 
-@pytest.fixture
-def bridge(tmp_path: Path) -> Callable[..., SoakSettings]:
-    """Settings that soak the small bridge server with one planted leak."""
+@pytest.fixture(scope="session")
+def bridge_in() -> Callable[..., SoakSettings]:
+    """Settings that soak the small bridge server with one planted leak, its run in a folder."""
 
-    def settings(leak: str, *, loop: str = "", **more: object) -> SoakSettings:
+    def settings(folder: Path, leak: str, *, loop: str = "", **more: object) -> SoakSettings:
         given = {
             "sut": f"{sys.executable} {SUTS / 'bridge.py'} {{port}} {leak} {loop}",
             "url": "ws://127.0.0.1:{port}/",
             "name": f"bridge-{leak}",
-            "runs": str(tmp_path / "runs"),
+            "runs": str(folder / "runs"),
             **SHORT,
             **more,
         }
         return SoakSettings(**given)  # type: ignore[arg-type]
 
     return settings
+
+
+@pytest.fixture
+def bridge(bridge_in: Callable[..., SoakSettings], tmp_path: Path) -> Callable[..., SoakSettings]:
+    """The same, in the test's own folder."""
+    return partial(bridge_in, tmp_path)
 
 
 @pytest.fixture

@@ -83,6 +83,7 @@ class Lines:
         deep = unexplained.with_pieces(growths, survey, deep)
         if unexplained.needs_native_watch(growths, survey, deep) and await self._agents.watch_native():
             self._stage.observer.phase("finding the lines that allocate in C")
+            self._most.pop("fds", None)  # memray has files of its own, too
             await self._stage.make(_DEEP_WATCH_CYCLES, 1)
             native = await self._survey(_DEEP_WATCH_CYCLES, of="Python")
             self.beside = await record.memray_reports(self._agents.native_traces, self._stage.directory)

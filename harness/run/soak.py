@@ -112,9 +112,9 @@ class _Run:
             levels = await self._look_idle(peak=settings.peak)
         self._journal.write("levels", levels=[asdict(level) for level in levels])
         more = grown(self._first_kinds, self._counters.kinds(), self._samples[-1].cycles)
-        names = self._samples[0].values
-        most = {name: max(s.values[name] for s in self._samples if name in s.values) for name in names}
         growths, held = without_children(growths, self._samples)
+        names = self._samples[0].values.keys() - {each.resource for each in held}  # there is more of those each time
+        most = {name: max(s.values[name] for s in self._samples if name in s.values) for name in names}
         found = with_children(await self._lines.find(growths, most, more), held)
         found = by_process(found, self._samples)
         return self._result(growths, levels, (*found, *await self._explain(levels)))

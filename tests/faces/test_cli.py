@@ -153,9 +153,7 @@ def test_fakes_come_up_with_an_environment_and_serve(tmp_path: Path) -> None:
         (("--openai-port", "70000"), "port: cannot listen"),
     ],
 )
-def test_fakes_that_cannot_come_up_say_why(
-    command_line: Leakline, arguments: tuple[str, ...], message: str
-) -> None:
+def test_fakes_that_cannot_come_up_say_why(command_line: Leakline, arguments: tuple[str, ...], message: str) -> None:
     done = command_line("fakes", "up", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
@@ -180,7 +178,18 @@ def test_a_secret_in_the_environment_is_in_no_file_of_the_run(leakline: Leakline
 def test_a_full_disk_ends_the_run_with_its_reason_and_keeps_what_was_written(tmp_path: Path) -> None:
     bridge = Path(__file__).parents[1] / "suts" / "bridge.py"
     soak = [sys.executable, "-m", "leakline", "soak", "--sut", f"{sys.executable} {bridge} {{port}} none"]
-    soak += ["--url", "ws://127.0.0.1:{port}/", "--cycles", "200", "--warmup", "1"]
+    soak += [
+        "--url",
+        "ws://127.0.0.1:{port}/",
+        "--cycles",
+        "200",
+        "--warmup",
+        "1",
+        "--concurrency",
+        "4",
+        "--scenario",
+        "voicemail",
+    ]
     done = subprocess.run(
         ["bash", "-c", 'ulimit -f 12; exec "$@"', "bash", *soak],  # files of 12 KiB at the most
         cwd=tmp_path,
@@ -259,7 +268,7 @@ def test_a_clock_that_is_set_meanwhile_changes_nothing(tmp_path: Path) -> None:
         "soak",
         "--sut",
         f"{sys.executable} {bridge} {{port}} model_socket",
-        *SHORT,
+        *("--scenario", "voicemail", *SHORT),
     ]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
