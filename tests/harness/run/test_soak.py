@@ -176,6 +176,26 @@ def test_a_server_that_leaks_nothing_is_clean(sound: tuple[RunResult, list[int]]
     assert result.unmeasured == {}
 
 
+def test_the_journal_holds_every_sample_and_the_result(sound: tuple[RunResult, list[int]]) -> None:
+    result, _ = sound
+    lines = (Path(result.directory) / "journal.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert records[0]["kind"] == "run"
+    assert records[0]["scenario"]["name"] == "question"
+    assert records[0]["settings"]["env"] == ["SECRET"]
+    assert not any("hunter2" in line for line in lines)
+    assert [r["cycles"] for r in records if r["kind"] == "sample"] == [s.cycles for s in result.samples]
+    assert records[-1]["kind"] == "result"
+    assert records[-1]["state"] == "clean"
+    assert (Path(result.directory) / "sut.log").is_file()
+
+
+def test_the_sut_is_gone_after_the_run(sound: tuple[RunResult, list[int]]) -> None:
+    _, pids = sound
+    assert len(pids) == 1
+    assert not psutil.pid_exists(pids[0])
+
+
 def waited_for(result: RunResult) -> set[str]:
     return {growth.resource for growth in result.growths if "was gone" in growth.note}
 
@@ -195,20 +215,6 @@ def test_what_goes_away_one_by_one_is_waited_for_longer_than_the_settings_say(br
 def test_what_a_few_calls_after_a_rest_keep_for_a_while_is_no_leak(bridge: Bridge) -> None:
     result = run(bridge("lingers", settle=4.0))
     assert result.state == "clean", in_full(result)
-
-
-def test_the_journal_holds_every_sample_and_the_result(sound: tuple[RunResult, list[int]]) -> None:
-    result, _ = sound
-    lines = (Path(result.directory) / "journal.jsonl").read_text().splitlines()
-    records = [json.loads(line) for line in lines]
-    assert records[0]["kind"] == "run"
-    assert records[0]["scenario"]["name"] == "question"
-    assert records[0]["settings"]["env"] == ["SECRET"]
-    assert not any("hunter2" in line for line in lines)
-    assert [r["cycles"] for r in records if r["kind"] == "sample"] == [s.cycles for s in result.samples]
-    assert records[-1]["kind"] == "result"
-    assert records[-1]["state"] == "clean"
-    assert (Path(result.directory) / "sut.log").is_file()
 
 
 @pytest.mark.parametrize("scenario", ["early_hang_up", "hang_up_while_speaking", "drop"])
@@ -295,9 +301,3 @@ def test_a_path_that_the_server_does_not_have_is_told(bridge: Bridge) -> None:
     )
     with pytest.raises(RunError, match=re.escape("refused: HTTP 501")):
         run(replace(settings, sut=f'{sys.executable} -c "{http_only}" {{port}}'))
-
-
-def test_the_sut_is_gone_after_the_run(sound: tuple[RunResult, list[int]]) -> None:
-    _, pids = sound
-    assert len(pids) == 1
-    assert not psutil.pid_exists(pids[0])
