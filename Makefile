@@ -8,13 +8,13 @@ INSTALLED := $(VENV)/.installed
 SUTS := .venv-suts/.installed
 NODE := tests/suts/node/node_modules/.installed restaurant_node/node_modules/.installed
 
-.PHONY: demo test test-all pythons audit check chromium docs screenshots benchmark clean
+.PHONY: demo test test-all ready pythons audit check style types chromium docs screenshots benchmark clean
 
 demo: $(INSTALLED)
 	$(BIN)/leakline soak
 
-# Three at a time, on two cores: much of a soak is waiting.
-WORKERS ?= 3
+# Four at a time, on two cores: much of a soak is waiting.
+WORKERS ?= 4
 
 # The report's tests open it in a browser: it is installed where that can be done, else they are skipped.
 CHROMIUM := $(if $(shell command -v chromium || command -v chromium-browser || command -v google-chrome),,chromium)
@@ -26,8 +26,12 @@ chromium:
 
 TESTS ?= not thorough
 
-test: check $(CHROMIUM) $(SUTS) $(if $(shell command -v npm),$(NODE))
+# What is to be installed is so side by side, and the checks begin as soon as they can.
+test:
+	$(MAKE) --no-print-directory -j 4 ready
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "$(TESTS)"
+
+ready: check $(CHROMIUM) $(SUTS) $(if $(shell command -v npm),$(NODE))
 
 # With those too that are one more of a kind: every leak, path and framework. Half as long again.
 test-all:
@@ -41,11 +45,14 @@ pythons:
 audit:
 	.ci/audit
 
-check: $(INSTALLED)
+check: style types docs
+
+style: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
 	$(BIN)/mypy
-	$(MAKE) --no-print-directory docs
 
 # A link that leads nowhere is an error.
 docs: $(INSTALLED)

@@ -5,12 +5,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from leakline.__main__ import main
 from leakline.harness.run.settings import SoakSettings
 
 pytest_plugins = ["pytester"]
@@ -84,22 +86,49 @@ def restaurant_node(node: str) -> Path:
     return folder
 
 
-@pytest.fixture
-def bridge(tmp_path: Path) -> Callable[..., SoakSettings]:
-    """Settings that soak the small bridge server with one planted leak."""
+@pytest.fixture(scope="session")
+def bridge_in() -> Callable[..., SoakSettings]:
+    """Settings that soak the small bridge server with one planted leak, its run in a folder."""
 
-    def settings(leak: str, *, loop: str = "", **more: object) -> SoakSettings:
+    def settings(folder: Path, leak: str, *, loop: str = "", **more: object) -> SoakSettings:
         given = {
             "sut": f"{sys.executable} {SUTS / 'bridge.py'} {{port}} {leak} {loop}",
             "url": "ws://127.0.0.1:{port}/",
             "name": f"bridge-{leak}",
-            "runs": str(tmp_path / "runs"),
+            "runs": str(folder / "runs"),
             **SHORT,
             **more,
         }
         return SoakSettings(**given)  # type: ignore[arg-type]
 
     return settings
+
+
+@pytest.fixture
+def bridge(bridge_in: Callable[..., SoakSettings], tmp_path: Path) -> Callable[..., SoakSettings]:
+    """The same, in the test's own folder."""
+    return partial(bridge_in, tmp_path)
+
+
+@pytest.fixture
+def command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line in this process, in a folder of its own: for what ends before any server is started."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setattr(sys, "argv", ["leakline", *arguments])
+        capsys.readouterr()
+        code: str | int | None = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code
+        return subprocess.CompletedProcess(arguments, int(code or 0), *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture

@@ -65,7 +65,9 @@ class Rule:
 class FaultPlan:
     """The rules of a run, and how often each has struck. The same `seed` gives the same random draws."""
 
-    def __init__(self, rules: Iterable[Rule] = (), *, seed: int = 0) -> None:
+    def __init__(self, rules: Iterable[Rule] = (), *, seed: int = 0, gone_s: float = 5.0) -> None:
+        self.gone_s = gone_s
+        """Real seconds that a caller which a fault has silenced is still there; then its connection is reset."""
         self._rules = tuple(rules)
         self._random = random.Random(seed)
         self._matched = [0] * len(self._rules)

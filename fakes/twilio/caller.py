@@ -23,7 +23,7 @@ from leakline.fakes.audio import FRAME_S
 from leakline.fakes.faults import FaultPlan
 from leakline.fakes.ledger import EndReason, Ledger
 from leakline.fakes.twilio.beat import Pace
-from leakline.fakes.twilio.failing import GONE_S, RequestFailedError, StreamFaults, reset, strike_request
+from leakline.fakes.twilio.failing import RequestFailedError, StreamFaults, reset, strike_request
 
 Goodbye = Literal["stop", "reset"]
 """How the caller ends the stream: with a close handshake, or with a TCP reset."""
@@ -176,6 +176,7 @@ class _StreamConnection(WSListener):
         "_driver",
         "_ended",
         "_faults",
+        "_gone_s",
         "_is_full",
         "_is_silent",
         "_now",
@@ -194,6 +195,7 @@ class _StreamConnection(WSListener):
     def __init__(self, driver: StreamDriver, pace: Pace, faults: FaultPlan, endpoint: str) -> None:
         self._driver = driver
         self._pace = pace
+        self._gone_s = faults.gone_s
         self._faults = None if faults.is_empty else StreamFaults(endpoint, faults, self._put, self._close)
         self.is_connected = False
         self._ended: asyncio.Future[CallEnd] = asyncio.get_running_loop().create_future()
@@ -327,9 +329,10 @@ class _StreamConnection(WSListener):
             self._ended.set_result(end)
 
     def _be_gone(self) -> None:
-        """After a fault that silenced the caller: send nothing more, and reset the connection after GONE_S."""
+        """After a fault that silenced the caller: send nothing more, and reset the connection some seconds later."""
         self._is_silent = True
-        self._reset_later = asyncio.get_running_loop().call_later(GONE_S, reset, self._transport.underlying_transport)
+        loop, transport = asyncio.get_running_loop(), self._transport.underlying_transport
+        self._reset_later = loop.call_later(self._gone_s, reset, transport)
 
     async def _close(self, code: int, reason: str = "") -> None:
         """Do the close handshake; reset the connection of a server that does not answer it in time."""

@@ -11,9 +11,6 @@ from urllib.parse import urlencode, urlsplit
 from leakline.fakes.faults import Fault, FaultPlan, Gone, Latency, Point
 from leakline.fakes.faults.point import Moment
 
-GONE_S = 5.0
-"""Real seconds for which the connection of a caller that a fault has silenced stays open; then it is reset."""
-
 _MOMENTS: tuple[Moment, ...] = ("request", "chunk", "response")
 """When a fault can strike at a request, in order of time."""
 
@@ -36,11 +33,11 @@ async def strike_request(
         if isinstance(fault, Latency):
             await fault.strike(Point(None))
         elif fault is not None:
-            await _strike(fault, moment, url, _request(url, method, headers, fields))
+            await _strike(fault, moment, url, _request(url, method, headers, fields), faults.gone_s)
             raise RequestFailedError(f"ended by the fault {fault.name}")
 
 
-async def _strike(fault: Fault, moment: Moment, url: str, request: bytes) -> None:
+async def _strike(fault: Fault, moment: Moment, url: str, request: bytes, gone_s: float) -> None:
     """Open a connection, send as much of the request as belongs before `moment`, and let the fault strike."""
     server = urlsplit(url)
     secure = server.scheme in ("https", "wss")
@@ -54,7 +51,7 @@ async def _strike(fault: Fault, moment: Moment, url: str, request: bytes) -> Non
     try:
         if moment == "response":
             await send(request)
-        async with asyncio.timeout(GONE_S):
+        async with asyncio.timeout(gone_s):
             await fault.strike(Point(transport, send=send, due=request if moment == "chunk" else b""))
     except (Gone, TimeoutError):
         pass

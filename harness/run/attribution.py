@@ -90,6 +90,8 @@ class Attribution:
             else:
                 async for _ in self._calls.batches(window.cycles, self._at_a_time):
                     await self._counters.until_idle()  # as after the calls that were measured: it may matter
+            if is_native:
+                usual = {name: most for name, most in usual.items() if name != "fds"}  # memray has files of its own
             await until_no_more_than(usual, self._counters.read_cheap, length_s=_REST_S)
             survey = await self._sut.alive(self._agents.survey(window.cycles, of="Python" if is_native else None))
         if is_native:

@@ -124,9 +124,9 @@ class _Run:
             levels = await self._levels_at_rest(peak=settings.peak)
         self._journal.write("levels", levels=[asdict(level) for level in levels])
         more = grown(self._first_kinds, self._counters.kinds(), self._samples[-1].cycles)
-        names = self._samples[0].values
-        most = {name: max(s.values[name] for s in self._samples if name in s.values) for name in names}
         growths, held = separate_children(growths, self._samples)
+        names = self._samples[0].values.keys() - {each.resource for each in held}  # there is more of those each time
+        most = {name: max(s.values[name] for s in self._samples if name in s.values) for name in names}
         found = attach_children(await self._attribution.find(growths, most, more), held)
         found = by_process(found, self._samples)
         return self._result(growths, levels, (*found, *await self._explain(levels)))
@@ -247,7 +247,9 @@ class _Run:
 
     def _loss(self, pid: int, cycles: int) -> str:
         if pid in self._agents.restarted or str(pid) not in self._samples[-1].processes:
-            return f"process {pid} ended or restarted, and what it retained is gone with it: seen after {cycles} calls"
+            return (
+                f"process {pid} ended or restarted, and what it retained is gone with it: seen after {cycles} calls"
+            )
         return f"lost the agent in process {pid}, whose connection was closed: seen after {cycles} calls"
 
     def _result(self, growths: Sequence[Growth], levels: Sequence[Level], found: tuple[Finding, ...]) -> Measured:

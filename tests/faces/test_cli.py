@@ -56,9 +56,9 @@ def test_the_fixed_demo_server_is_clean(leakline: Leakline) -> None:
     ],
 )
 def test_a_mistake_is_one_clear_message_and_exit_code_2(
-    leakline: Leakline, arguments: tuple[str, ...], message: str
+    command_line: Leakline, arguments: tuple[str, ...], message: str
 ) -> None:
-    done = leakline("soak", *arguments)
+    done = command_line("soak", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -153,8 +153,8 @@ def test_fakes_come_up_with_an_environment_and_serve(tmp_path: Path) -> None:
         (("--openai-port", "70000"), "port: cannot listen"),
     ],
 )
-def test_fakes_that_cannot_come_up_say_why(leakline: Leakline, arguments: tuple[str, ...], message: str) -> None:
-    done = leakline("fakes", "up", *arguments)
+def test_fakes_that_cannot_come_up_say_why(command_line: Leakline, arguments: tuple[str, ...], message: str) -> None:
+    done = command_line("fakes", "up", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -178,7 +178,18 @@ def test_a_secret_in_the_environment_is_in_no_file_of_the_run(leakline: Leakline
 def test_a_full_disk_ends_the_run_with_its_reason_and_keeps_what_was_written(tmp_path: Path) -> None:
     bridge = Path(__file__).parents[1] / "suts" / "bridge.py"
     soak = [sys.executable, "-m", "leakline", "soak", "--sut", f"{sys.executable} {bridge} {{port}} none"]
-    soak += ["--url", "ws://127.0.0.1:{port}/", "--cycles", "200", "--warmup", "1"]
+    soak += [
+        "--url",
+        "ws://127.0.0.1:{port}/",
+        "--cycles",
+        "200",
+        "--warmup",
+        "1",
+        "--concurrency",
+        "4",
+        "--scenario",
+        "voicemail",
+    ]
     done = subprocess.run(
         ["bash", "-c", 'ulimit -f 12; exec "$@"', "bash", *soak],  # files of 12 KiB at the most
         cwd=tmp_path,
@@ -241,8 +252,8 @@ def test_so_is_one_outside_of_a_run(tmp_path: Path) -> None:
     assert str(file) in done.stderr
 
 
-def test_a_baseline_that_is_not_there_is_told_before_the_first_call(leakline: Leakline, tmp_path: Path) -> None:
-    done = leakline("soak", "--sut", "true", "--url", "ws://127.0.0.1:{port}/", "--baseline", "nope.json")
+def test_a_baseline_that_is_not_there_is_told_before_the_first_call(command_line: Leakline, tmp_path: Path) -> None:
+    done = command_line("soak", "--sut", "true", "--url", "ws://127.0.0.1:{port}/", "--baseline", "nope.json")
     assert done.returncode == 2
     assert "nope.json: expected a run's folder or a baseline" in done.stderr
     assert not (tmp_path / "runs").exists()
@@ -257,7 +268,7 @@ def test_a_clock_that_is_set_meanwhile_changes_nothing(tmp_path: Path) -> None:
         "soak",
         "--sut",
         f"{sys.executable} {bridge} {{port}} model_socket",
-        *SHORT,
+        *("--scenario", "voicemail", *SHORT),
     ]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(

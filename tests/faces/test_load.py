@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -19,7 +20,7 @@ from playwright.sync_api import Browser
 from leakline.harness.server.ports import free_port
 from leakline.load_command import LOCUSTFILE
 
-QUICK = ("--speed", "5", "--settle", "3", "--memory-every", "2")
+QUICK = ("--speed", "10", "--settle", "2", "--memory-every", "1")
 
 
 def load(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -50,7 +51,7 @@ def journal(tmp_path: Path) -> list[dict[str, object]]:
 
 
 def test_a_server_whose_memory_comes_back_passes(tmp_path: Path) -> None:
-    done = load(tmp_path, "--users", "12", "--run-time", "12s", "--html", "out/load.html", *QUICK)
+    done = load(tmp_path, "--users", "6", "--run-time", "8s", "--html", "out/load.html", *QUICK)
     assert done.returncode == 0, done.stdout + done.stderr
     for name in ("webhook", "TwiML", "stream open", "first audio", "answer", "hang-up to close", "frame lateness"):
         assert re.search(rf"{name}.* 0\(0.00%\)", done.stdout + done.stderr), name
@@ -62,15 +63,19 @@ def test_a_server_whose_memory_comes_back_passes(tmp_path: Path) -> None:
 
 
 def test_a_leak_under_load_fails_with_its_line(tmp_path: Path) -> None:
-    done = load(tmp_path, "-u", "12", "-t", "12s", "--leaks", "websocket_listeners", *QUICK)
+    done = load(tmp_path, "-u", "6", "-t", "8s", "--leaks", "websocket_listeners", *QUICK)
     assert done.returncode == 1, done.stdout + done.stderr
     assert re.search(r"LEAKING +listeners +\+5\.00 a call .*bridge\.py:\d+", done.stdout)
 
 
 def test_a_threshold_that_is_not_kept_fails_the_run(tmp_path: Path) -> None:
-    done = load(tmp_path, "-u", "4", "-t", "6s", "--threshold", "answer.p95<=1ms", *QUICK)
+    done = load(tmp_path, "-u", "4", "-t", "4s", "--threshold", "answer.p95<=1ms", *QUICK)
     assert done.returncode == 1
     assert "NOT KEPT  threshold answer.p95 <= 1 ms: it was" in done.stdout
+
+
+def thorough(*values: object) -> Any:
+    return pytest.param(*values, marks=pytest.mark.thorough)
 
 
 @pytest.mark.parametrize(
@@ -78,12 +83,11 @@ def test_a_threshold_that_is_not_kept_fails_the_run(tmp_path: Path) -> None:
     [
         (("--threshold", "fast"), "threshold: expected NAME.STATISTIC<=NUMBER"),
         (("--sut", "nosuch", "--url", "ws://127.0.0.1:{port}/"), "sut: expected a program to run"),
-        (("--scenario", "nope"), "scenario: expected one of"),
-        (("--env", "A"), "env: expected NAME=VALUE, found 'A'"),
-        (("--memory-every", "0"), "memory-every: expected seconds"),
-        (("--sut", "x", "--leaks", "all"), "leaks: it is for the demo server"),
+        thorough(("--scenario", "nope"), "scenario: expected one of"),
+        thorough(("--env", "A"), "env: expected NAME=VALUE, found 'A'"),
+        thorough(("--memory-every", "0"), "memory-every: expected seconds"),
+        thorough(("--sut", "x", "--leaks", "all"), "leaks: it is for the demo server"),
         (("QuestionUser", "DropUser"), "expected one class of users"),
-        (("--users", "0"), "Invalid value for '-u' / '--users'"),
     ],
 )
 def test_wrong_use_is_told_and_exits_with_2(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
@@ -91,6 +95,12 @@ def test_wrong_use_is_told_and_exits_with_2(tmp_path: Path, arguments: tuple[str
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_wrong_use_of_our_own_options_is_told_before_locust_is_started(command_line: Any) -> None:
+    done = command_line("load", "--users", "0")
+    assert done.returncode == 2
+    assert "Invalid value for '-u' / '--users'" in done.stderr
 
 
 def test_a_server_that_dies_under_load_ends_the_run_and_says_so(tmp_path: Path) -> None:
@@ -158,7 +168,7 @@ def web(tmp_path: Path, *arguments: str) -> Iterator[str]:
 
 
 def test_the_web_page_shows_the_servers_memory(tmp_path: Path, browser: Browser) -> None:
-    with web(tmp_path, "--autostart", "-u", "5", "-r", "5", "-t", "12s") as url:
+    with web(tmp_path, "--autostart", "-u", "5", "-r", "5", "-t", "8s") as url:
         page = browser.new_page(viewport={"width": 1280, "height": 1400})
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
@@ -202,7 +212,7 @@ def test_a_master_and_two_workers_on_addresses_of_their_own(tmp_path: Path) -> N
     ]
     try:
         done = subprocess.run(
-            [*master, "--expect-workers", "2", "-u", "8", "-r", "8", "-t", "12s", "--scenario", "question", *QUICK],
+            [*master, "--expect-workers", "2", "-u", "8", "-r", "8", "-t", "8s", "--scenario", "question", *QUICK],
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -15,7 +15,7 @@ ADDED = "    asyncio.get_running_loop().call_later(3600, print)  # new in this p
 
 def soaked(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     sut = f"{sys.executable} server.py {{port}} task"
-    options = ("--cycles", "32", "--warmup", "8", "--concurrency", "4", "--settle", "1")
+    options = ("--cycles", "32", "--warmup", "8", "--concurrency", "4", "--settle", "0.5", "--scenario", "voicemail")
     command = [sys.executable, "-m", "leakline", "soak", "--sut", sut, "--url", "ws://127.0.0.1:{port}/", *options]
     return subprocess.run(
         [*command, *more],

@@ -15,9 +15,10 @@ def configure(pytester: pytest.Pytester, leak: str) -> None:
         [tool.leakline]
         sut = '{sys.executable} {BRIDGE} {{port}} {leak}'
         url = 'ws://127.0.0.1:{{port}}/'
+        scenario = 'voicemail'
         warmup = 8
         concurrency = 4
-        settle = 1.0
+        settle = 0.5
         """
     )
 
@@ -30,7 +31,7 @@ def test_a_leak_fails_the_test_with_the_finding_as_its_message(pytester: pytest.
 
         @pytest.mark.soak(cycles=40)
         def test_leaves_nothing_behind(soak):
-            soak("question")
+            soak("voicemail")
         """
     )
     done = pytester.runpytest_subprocess("-p", "no:cacheprovider")
@@ -150,7 +151,7 @@ def test_a_marker_alone_gives_scenario_cycles_and_budget(pytester: pytest.Pytest
         import pytest
 
         @pytest.mark.soak(
-            scenario="question", cycles=32,
+            scenario="voicemail", cycles=32,
             budget={"tasks": 1, "heap": "64 KiB/call", "rss": "1 MiB/call", "objects": 900},
         )
         def test_is_within_its_budget(soak):
@@ -175,7 +176,7 @@ def test_a_marker_alone_gives_scenario_cycles_and_budget(pytester: pytest.Pytest
         [
             "*leakline: budgets: expected one of connections*found 'task'*",
             "*leakline: sykles: no such setting; expected one of sut, url*",
-            "*::test_is_within_its_budget: clean (*question*calls in*",
+            "*::test_is_within_its_budget: clean (*voicemail*calls in*",
         ]
     )
 
@@ -187,7 +188,7 @@ def test_soaks_run_at_the_same_time_under_xdist_and_leave_their_reports(pytester
         import pytest
 
         @pytest.mark.soak(cycles=999)
-        @pytest.mark.parametrize("scenario", ["question", "barge_in"])
+        @pytest.mark.parametrize("scenario", ["voicemail", "early_hang_up"])
         def test_leaves_nothing(soak, scenario):
             soak(scenario)
         """
@@ -196,7 +197,7 @@ def test_soaks_run_at_the_same_time_under_xdist_and_leave_their_reports(pytester
         "-p", "no:cacheprovider", "-n", "2", "--soak-cycles", "24", "--soak-report", "reports"
     )
     done.assert_outcomes(failed=2)
-    for scenario in ("question", "barge_in"):
+    for scenario in ("voicemail", "early_hang_up"):
         done.stdout.fnmatch_lines(
             ["*= leakline =*", f"*[[]{scenario}]: leaking: tasks*bridge.py:*leak_one*{scenario}*"]
         )
@@ -253,7 +254,7 @@ def test_in_a_test_with_an_event_loop_of_its_own(pytester: pytest.Pytester) -> N
 
         @pytest.mark.asyncio
         async def test_is_clean(soak):
-            assert soak("question", cycles=24).state == "clean"
+            assert soak("voicemail", cycles=24).state == "clean"
 
         @pytest.mark.asyncio
         async def test_in_process():

@@ -77,8 +77,8 @@ def leak_one() -> None:
         BY_CALL[f"call-{CALLS}"] = [CALLS]
     elif LEAK == "text":
         NOTES += "The caller came, and asked, and went. " * 20
-    elif LEAK == "slow_cleanup":
-        asyncio.get_running_loop().call_later(2.0, str)
+    elif LEAK == "slow_cleanup":  # longer than all calls take
+        asyncio.get_running_loop().call_later(8.0, str)
     elif LEAK == "lingers":  # for some seconds: more with each call, and most of all with the first after a rest
         rested, LAST_CALL = time.monotonic() - LAST_CALL > 1.0, time.monotonic()
         for _ in range(30 * CALLS if rested else CALLS):

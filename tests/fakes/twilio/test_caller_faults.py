@@ -15,10 +15,8 @@ from leakline.harness.drive.scripted_call import ScriptedCall
 from leakline.scenarios import Pause, Scenario
 
 
-@pytest.fixture(autouse=True)
-def short_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fakes.twilio.caller.GONE_S", 0.5)
-    monkeypatch.setattr("fakes.twilio.failing.GONE_S", 0.5)
+def plan_of(rule: str) -> FaultPlan:
+    return FaultPlan([parse_rule(rule)], gone_s=0.5)
 
 
 def silent() -> ScriptedCall:
@@ -49,8 +47,7 @@ def stream(rule: str, server: Callable[[ServerConnection], Awaitable[None]]) -> 
     async def one() -> CallEnd:
         async with serve(server, "127.0.0.1", 0, close_timeout=0.2) as listening:
             port = next(iter(listening.sockets)).getsockname()[1]
-            plan = FaultPlan([parse_rule(rule)])
-            caller = StreamCaller(f"ws://127.0.0.1:{port}", ledger, pace=Pace(50.0), faults=plan)
+            caller = StreamCaller(f"ws://127.0.0.1:{port}", ledger, pace=Pace(50.0), faults=plan_of(rule))
             async with asyncio.timeout(20):
                 end = await caller.call(silent(), "CA1")
             await asyncio.sleep(0.1)
@@ -177,9 +174,7 @@ def phone_call(rule: str, status_callback: bool = False) -> tuple[PhoneCall, lis
         async with server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/voice"
             callback = f"{url}-status" if status_callback else ""
-            phone = Phone(
-                url, Ledger(), CallParties(), status_callback=callback, faults=FaultPlan([parse_rule(rule)])
-            )
+            phone = Phone(url, Ledger(), CallParties(), status_callback=callback, faults=plan_of(rule))
             async with asyncio.timeout(20):
                 made = await phone.call(lambda _: silent(), StreamIds.numbered(1))
             await asyncio.sleep(0.1)

@@ -100,23 +100,23 @@ def test_a_run_that_was_cut_off_still_has_its_samples(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "nonsense", "[1]\n[2]", '{"kind": "result"}', '{"kind": "run"}\n'])
-def test_what_is_no_run_is_refused_in_words(tmp_path: Path, text: str, leakline: Run) -> None:
+def test_what_is_no_run_is_refused_in_words(tmp_path: Path, text: str, command_line: Run) -> None:
     file = tmp_path / "x.json"
     file.write_text(text)
-    done = leakline("report", str(file))
+    done = command_line("report", str(file))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"leakline: {file}")
     assert "Traceback" not in done.stderr
 
 
-def test_compare_and_baseline_on_the_command_line(tmp_path: Path, leakline: Run) -> None:
+def test_compare_and_baseline_on_the_command_line(tmp_path: Path, command_line: Run) -> None:
     for name, findings in (("a", [finding()]), ("b", [finding(), finding("tasks", function="other")])):
         (tmp_path / name).write_text(json.dumps({"kind": "result", **result(*findings).to_json()}) + "\n")
-    worse, better = leakline("compare", "a", "b"), leakline("compare", "b", "a")
+    worse, better = command_line("compare", "a", "b"), command_line("compare", "b", "a")
     assert (worse.returncode, better.returncode) == (1, 0)
     assert worse.stdout.startswith("new     tasks  none -> +1.00 a call  app.py:7  other")
-    assert leakline("baseline", "a").returncode == 0
-    assert leakline("compare", "leakline-baseline.json", "a").returncode == 0
+    assert command_line("baseline", "a").returncode == 0
+    assert command_line("compare", "leakline-baseline.json", "a").returncode == 0
 
 
 def test_another_resource_at_the_same_place_is_worse_and_its_line_comes_first() -> None:

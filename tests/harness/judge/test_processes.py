@@ -24,7 +24,7 @@ WORKERS = {
 
 
 def run(tmp_path: Path, **given: object) -> RunResult:
-    settings = {"warmup": 8, "concurrency": 4, "cycles": 32, "settle": 0.5, "speed": 20.0, "scenario": "question"}
+    settings = {"warmup": 8, "concurrency": 4, "cycles": 32, "settle": 0.5, "speed": 20.0, "scenario": "voicemail"}
     return asyncio.run(soak(SoakSettings(**settings, **given, runs=str(tmp_path))))  # type: ignore[arg-type]
 
 

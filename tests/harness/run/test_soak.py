@@ -65,7 +65,7 @@ def _words(process: psutil.Process) -> list[str]:
 def test_a_planted_leak_is_the_one_finding(
     bridge: Bridge, leak: str, resource: str, per_cycle: float | None, line: str
 ) -> None:
-    result = run(bridge(leak, settle=1.0))
+    result = run(bridge(leak, settle=1.0, scenario="voicemail"))
     assert [f.resource for f in result.findings] == [resource], in_full(result)
     (found,) = result.findings
     assert found.site is not None
@@ -90,7 +90,7 @@ def test_a_planted_leak_is_the_one_finding(
 def test_other_things_that_stay_are_counted_and_told_by_kind(
     bridge: Bridge, leak: str, resource: str, line: str, detail: str
 ) -> None:
-    result = run(bridge(leak, settle=0.5, cycles=24))
+    result = run(bridge(leak, settle=0.5, cycles=24, scenario="voicemail"))
     assert len(result.findings) == 1, in_full(result)
     (found,) = result.findings
     assert (str(found.resource), found.per_cycle) == (resource, 1.0), in_full(result)
@@ -111,20 +111,20 @@ def test_a_line_is_found_though_no_call_succeeds_while_the_server_is_watched(bri
 
 
 def test_calls_become_slower_when_a_server_misses_what_fast_callers_say(bridge: Bridge) -> None:
-    result = run(bridge("deaf", speed=20.0, cycles=48, warmup=4))
+    result = run(bridge("deaf", speed=20.0, cycles=24, warmup=4))
     assert result.state == "clean", in_full(result)
     sessions = sum(1 for row in result.seen if row.kind == "realtime")
     assert 0 < sessions - result.calls.made + result.calls.failed <= 16, in_full(result)  # batches made again
 
 
 def test_a_registry_that_grows_is_named(bridge: Bridge) -> None:
-    result = run(bridge("registry", settle=0.5, cycles=24))
+    result = run(bridge("registry", settle=0.5, cycles=24, scenario="voicemail"))
     (found,) = result.findings
     assert found.kept_in == ("__main__.BY_CALL (+1.00 a call)",), in_full(result)
 
 
 def test_a_text_that_grows_has_its_line_and_its_name(bridge: Bridge) -> None:
-    result = run(bridge("text", settle=0.5, cycles=48))
+    result = run(bridge("text", settle=0.5, cycles=48, scenario="voicemail"))
     (found,) = result.findings
     assert found.site is not None, in_full(result)
     assert (found.resource, found.site.line) == ("heap", line_of("NOTES += ")), in_full(result)
@@ -132,8 +132,15 @@ def test_a_text_that_grows_has_its_line_and_its_name(bridge: Bridge) -> None:
     assert found.kept_in == ("__main__.NOTES (+760 B a call)",), in_full(result)
 
 
-@pytest.mark.parametrize("loop", ["", "uvloop"])
-@pytest.mark.parametrize("leak", ["hang", "model_socket"])
+@pytest.mark.parametrize(
+    ("leak", "loop"),
+    [
+        ("hang", ""),
+        ("model_socket", "uvloop"),
+        pytest.param("hang", "uvloop", marks=pytest.mark.thorough),
+        pytest.param("model_socket", "", marks=pytest.mark.thorough),
+    ],
+)
 def test_a_model_socket_that_is_left_open_is_one_finding_on_either_loop(bridge: Bridge, leak: str, loop: str) -> None:
     result = run(bridge(leak, loop=loop, settle=1.0))
     (found,) = result.findings
@@ -142,8 +149,25 @@ def test_a_model_socket_that_is_left_open_is_one_finding_on_either_loop(bridge: 
     assert {"sockets", "tasks", "timers", "heap"} <= {c.resource for c in found.companions}
 
 
-def test_a_server_that_leaks_nothing_is_clean(bridge: Bridge) -> None:
-    result = run(bridge("none"))
+@pytest.fixture(scope="module")
+def sound(bridge_in: Bridge, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResult, list[int]]:
+    """A soak of the bridge without a leak, and the processes that it started as the server."""
+    pids: list[int] = []
+    entered = Sut.__aenter__
+
+    async def remember(self: Sut) -> Sut:
+        await entered(self)
+        pids.append(self.pid)
+        return self
+
+    settings = bridge_in(tmp_path_factory.mktemp("sound"), "none", env={"SECRET": "hunter2"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sut, "__aenter__", remember)
+        return run(settings), pids
+
+
+def test_a_server_that_leaks_nothing_is_clean(sound: tuple[RunResult, list[int]]) -> None:
+    result, _ = sound
     assert (result.state, result.exit_code, result.findings) == ("clean", 0, ()), in_full(result)
     assert {g.resource for g in result.growths} == {
         *("connections", "sockets", "tasks", "threads", "timers", "listeners", "fds", "children"),
@@ -152,16 +176,8 @@ def test_a_server_that_leaks_nothing_is_clean(bridge: Bridge) -> None:
     assert result.unmeasured == {}
 
 
-@pytest.mark.parametrize(("kept", "settle"), [("slow_cleanup", 8.0), ("one_by_one", 3.0), ("lingers", 4.0)])
-def test_what_goes_away_by_itself_is_no_leak(bridge: Bridge, kept: str, settle: float) -> None:
-    result = run(bridge(kept, settle=settle))
-    assert result.state == "clean", in_full(result)
-    if kept == "one_by_one":  # it grew, was waited for, and for longer than `settle`
-        assert "timers" in {growth.resource for growth in result.growths if growth.note}, in_full(result)
-
-
-def test_the_journal_holds_every_sample_and_the_result(bridge: Bridge, tmp_path: Path) -> None:
-    result = run(bridge("none", env={"SECRET": "hunter2"}))
+def test_the_journal_holds_every_sample_and_the_result(sound: tuple[RunResult, list[int]]) -> None:
+    result, _ = sound
     lines = (Path(result.directory) / "journal.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
     assert records[0]["kind"] == "run"
@@ -172,6 +188,33 @@ def test_the_journal_holds_every_sample_and_the_result(bridge: Bridge, tmp_path:
     assert records[-1]["kind"] == "result"
     assert records[-1]["state"] == "clean"
     assert (Path(result.directory) / "sut.log").is_file()
+
+
+def test_the_sut_is_gone_after_the_run(sound: tuple[RunResult, list[int]]) -> None:
+    _, pids = sound
+    assert len(pids) == 1
+    assert not psutil.pid_exists(pids[0])
+
+
+def waited_for(result: RunResult) -> set[str]:
+    return {growth.resource for growth in result.growths if "was gone" in growth.note}
+
+
+def test_what_goes_away_by_itself_is_no_leak(bridge: Bridge) -> None:
+    result = run(bridge("slow_cleanup", settle=10.0, cycles=24, scenario="voicemail"))
+    assert result.state == "clean", in_full(result)
+    assert "timers" in waited_for(result), in_full(result)
+
+
+def test_what_goes_away_one_by_one_is_waited_for_longer_than_the_settings_say(bridge: Bridge) -> None:
+    result = run(bridge("one_by_one", settle=3.0))
+    assert result.state == "clean", in_full(result)
+    assert "timers" in waited_for(result), in_full(result)
+
+
+def test_what_a_few_calls_after_a_rest_keep_for_a_while_is_no_leak(bridge: Bridge) -> None:
+    result = run(bridge("lingers", settle=4.0))
+    assert result.state == "clean", in_full(result)
 
 
 @pytest.mark.parametrize("scenario", ["early_hang_up", "hang_up_while_speaking", "drop"])
@@ -258,18 +301,3 @@ def test_a_path_that_the_server_does_not_have_is_told(bridge: Bridge) -> None:
     )
     with pytest.raises(RunError, match=re.escape("refused: HTTP 501")):
         run(replace(settings, sut=f'{sys.executable} -c "{http_only}" {{port}}'))
-
-
-def test_the_sut_is_gone_after_the_run(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    pids: list[int] = []
-    entered = Sut.__aenter__
-
-    async def remember(self: Sut) -> Sut:
-        await entered(self)
-        pids.append(self.pid)
-        return self
-
-    monkeypatch.setattr(Sut, "__aenter__", remember)
-    run(bridge("none", cycles=8))
-    assert len(pids) == 1
-    assert not psutil.pid_exists(pids[0])

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from leakline.fakes.twilio import caller
 from leakline.harness.data.errors import RunError
 from leakline.harness.data.model import RunResult
 from leakline.harness.run.journal import FILE_NAME
@@ -35,10 +36,13 @@ def samples_kept(settings: SoakSettings) -> int:
         ("crash", f"ended after {AT} calls: it exited with status 1; it printed: .*enough is enough"),
         ("exit", f"ended after {AT} calls: it exited with status 7, having printed nothing"),
         ("segfault", f"ended after {AT} calls: it was killed by SIGSEGV"),
-        ("hang", f"after {AT} calls no call of 4 went as scripted: refused: no WebSocket handshake in 15 s"),
+        ("hang", f"after {AT} calls no call of 4 went as scripted: refused: no WebSocket handshake in 3 s"),
     ],
 )
-def test_what_ends_a_server_ends_the_run_and_is_told(bridge: Bridge, misdeed: str, told: str) -> None:
+def test_what_ends_a_server_ends_the_run_and_is_told(
+    bridge: Bridge, misdeed: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caller, "_HANDSHAKE_S", 3.0)
     settings = bridge(f"unruly_{misdeed}", settle=0.5)
     with pytest.raises(RunError, match=told):
         run(settings)

@@ -109,43 +109,64 @@ def test_folders_of_the_dead_are_swept_and_no_others(monkeypatch: pytest.MonkeyP
     assert all(path.exists() for path in (ours, elsewhere, link, other))
 
 
-@pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGTERM])
-def test_a_soak_that_is_killed_leaves_its_journal_and_nothing_else(tmp_path: Path, signal_: signal.Signals) -> None:
-    """At a moment that nobody has chosen."""
-    moment_s = random.SystemRandom().uniform(1.5, 6.0)
-    folders = set(Path(scratch.path("x")).parent.glob("leakline-*"))
-    soak = subprocess.Popen(
-        [sys.executable, "-m", "leakline", "soak", "--leaks", "timeout_timers", "--cycles", "400"],
-        cwd=tmp_path,
+def started(folder: Path, *options: str) -> subprocess.Popen[bytes]:
+    """A soak of hundreds of calls."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "leakline", "soak", "--cycles", "400", *options],
+        cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def leakline(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "leakline", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGTERM])
+def test_a_soak_that_is_killed_leaves_its_journal_and_nothing_else(tmp_path: Path, signal_: signal.Signals) -> None:
+    """At a moment that nobody has chosen."""
+    moment_s = random.SystemRandom().uniform(0.0, 4.5)
+    folders = set(Path(scratch.path("x")).parent.glob("leakline-*"))
+    soak = started(tmp_path, "--leaks", "timeout_timers")
+    assert until(lambda: list(tmp_path.glob(f"runs/*/{FILE_NAME}")), 60.0)
     time.sleep(moment_s)
-    started = psutil.Process(soak.pid).children(recursive=True)
+    family = psutil.Process(soak.pid).children(recursive=True)
     soak.send_signal(signal_)
     soak.wait(20)
-    assert until(lambda: not any(map(is_running, started))), f"killed after {moment_s:.2f} s"
+    assert until(lambda: not any(map(is_running, family))), f"killed after {moment_s:.2f} s"
     made = set(Path(scratch.path("x")).parent.glob(f"leakline-*-{soak.pid}-*")) - folders
     assert until(lambda: not any(path.exists() for path in made))
     (run,) = (tmp_path / "runs").iterdir()
     lines = (run / FILE_NAME).read_text().splitlines()
     assert all(json.loads(line)["kind"] for line in lines[:-1])
-    report = subprocess.run(
-        [sys.executable, "-m", "leakline", "report", str(run)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
+    told = leakline(tmp_path, "report", str(run))
+    assert "Traceback" not in told.stderr
+    assert "did not come to its end" in told.stdout + told.stderr
+
+
+def test_a_run_that_was_cut_off_is_made_again_with_its_settings(tmp_path: Path) -> None:
+    bridge = Path(__file__).parents[2] / "suts" / "bridge.py"
+    sut = f"{sys.executable} {bridge} {{port}} task"
+    soak = started(
+        tmp_path, "--sut", sut, "--url", "ws://127.0.0.1:{port}/", "--scenario", "voicemail", "--env", "KEY=secret"
     )
-    assert "Traceback" not in report.stderr
-    assert "did not come to its end" in report.stdout + report.stderr
-    resume = [sys.executable, "-m", "leakline", "soak", "--resume", str(run), "--cycles", "8", "--warmup", "2"]
-    again = subprocess.run(resume, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    def journals() -> list[str]:
+        return [path.read_text() for path in tmp_path.glob(f"runs/*/{FILE_NAME}")]
+
+    assert until(lambda: any('"sample"' in text for text in journals()), 60.0)
+    soak.kill()
+    soak.wait()
+    (run,) = (tmp_path / "runs").iterdir()
+    resume = ("soak", "--resume", str(run), "--cycles", "16", "--warmup", "4", "--settle", "0.5")
+    again = leakline(tmp_path, *resume)
     assert (again.returncode, "Traceback" in again.stderr) == (2, False)
-    assert "env: expected --env RESTAURANT_LEAKS=VALUE again" in again.stderr
-    resume += ["--env", "RESTAURANT_LEAKS=timeout_timers"]
-    again = subprocess.run(resume, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "env: expected --env KEY=VALUE again" in again.stderr
+    again = leakline(tmp_path, *resume, "--env", "KEY=secret")
     assert again.returncode == 1, again.stdout + again.stderr
     assert again.stdout.startswith(f"makes {run} again, which was interrupted after ")
-    assert "LEAKING   timers       +1.00 a call" in again.stdout
+    assert "LEAKING   tasks" in again.stdout
+    assert "voicemail" in again.stdout
