@@ -138,7 +138,7 @@ def wave_of(engine: Engine, wave: int, calls: int, url: str, scenario: Scenario)
     time.sleep(_A_CALL_S / TOGETHER_SPEED / 2)
     during, under_way = rss_mib(), calls - ended.qsize()
     outcomes = [ended.get(timeout=_LIMIT_S) for _ in range(calls)]
-    as_scripted = sum(o.placed is not None and not o.placed.failure for o in outcomes)
+    as_scripted = sum(o.result is not None and not o.result.failure for o in outcomes)
     lateness = engine.take_lateness()
     print(
         f"  wave {wave}: {under_way:,} under way with rss {during:.1f} MiB; "

@@ -29,7 +29,7 @@ from leakline.scenarios.scenario import Scenario
 class CallOutcome:
     """What became of a call that was handed to the engine."""
 
-    placed: CallResult | None
+    result: CallResult | None
     """How it went; None when it was hung up from outside, or failed in a way that no call should."""
     seconds: float
     """Real seconds from the first ring to the end."""

@@ -26,13 +26,13 @@ class Measure:
 
 def measures(outcome: CallOutcome, speed: float) -> Iterator[Measure]:
     """The measures of one call; there is none of what did not happen in it. Times are real, whatever the `speed`."""
-    placed = outcome.placed
-    if placed is None:
+    result = outcome.result
+    if result is None:
         if outcome.error:
             yield Measure(CALL, 1000 * outcome.seconds, failure=outcome.error)
         return
-    heard, carried = placed.heard, placed.end.stats
-    for name, seconds in (("webhook", placed.webhook_s), ("TwiML", placed.twiml_s), ("stream open", carried.open_s)):
+    heard, stats = result.heard, result.end.stats
+    for name, seconds in (("webhook", result.webhook_s), ("TwiML", result.twiml_s), ("stream open", stats.open_s)):
         if seconds is not None:
             yield Measure(name, 1000 * seconds)
     if heard.first_audio_s is not None:
@@ -44,6 +44,6 @@ def measures(outcome: CallOutcome, speed: float) -> Iterator[Measure]:
         yield Measure("answer", 1000 * answer_s / speed)
     for silence_s in heard.silences_s:
         yield Measure("barge-in to silence", 1000 * silence_s / speed)
-    if carried.close_s is not None:
-        yield Measure("hang-up to close", 1000 * carried.close_s)
-    yield Measure(CALL, 1000 * outcome.seconds, carried.received_bytes, placed.failure)
+    if stats.close_s is not None:
+        yield Measure("hang-up to close", 1000 * stats.close_s)
+    yield Measure(CALL, 1000 * outcome.seconds, stats.received_bytes, result.failure)

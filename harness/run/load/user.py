@@ -63,7 +63,7 @@ class Switchboard:
         for measure in measures(outcome, self._speed) if outcome is not None else ():
             self._fire(scenario.name, measure)
             failed |= bool(measure.failure)
-        is_refused = outcome is not None and outcome.placed is not None and outcome.placed.end.kind == "refused"
+        is_refused = outcome is not None and outcome.result is not None and outcome.result.end.kind == "refused"
         if failed or is_refused:
             gevent.sleep(_REDIAL_S)
 

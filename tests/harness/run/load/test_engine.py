@@ -56,7 +56,7 @@ def test_the_callers_own_faults_strike_and_the_models_are_not_theirs(engine: Eng
     reset = Scenario("reset", Pause(60.0), faults=("reset@media-stream/media x1", "status(code=503)@realtime"))
     engine.place(server, reset, ended.put)
     engine.place(server, QUIET, ended.put)
-    details = [o.placed.end.detail for o in (ended.get(timeout=20), ended.get(timeout=20)) if o.placed is not None]
+    details = [o.result.end.detail for o in (ended.get(timeout=20), ended.get(timeout=20)) if o.result is not None]
     assert sorted(details) == ["fault reset", "hung up"]
 
 
@@ -65,8 +65,8 @@ def test_calls_from_another_thread_come_to_their_end(engine: Engine, server: str
     for _ in range(30):
         engine.place(server, QUIET, ended.put)
     outcomes = [ended.get(timeout=20) for _ in range(30)]
-    assert all(o.placed is not None and not o.placed.failure and not o.error for o in outcomes)
-    carried = [o.placed.end.stats for o in outcomes if o.placed is not None]
+    assert all(o.result is not None and not o.result.failure and not o.error for o in outcomes)
+    carried = [o.result.end.stats for o in outcomes if o.result is not None]
     assert all(c.open_s is not None and c.close_s is not None and c.sent_bytes > 1000 for c in carried)
     late = engine.take_lateness()
     assert len(late) >= 30 * 9
@@ -76,19 +76,19 @@ def test_calls_from_another_thread_come_to_their_end(engine: Engine, server: str
 def test_a_call_is_hung_up_from_another_thread(engine: Engine, server: str) -> None:
     ended: queue.Queue[CallOutcome] = queue.Queue()
     engine.place(server, LONG, ended.put).hang_up()
-    assert ended.get(timeout=20).placed is None
+    assert ended.get(timeout=20).result is None
 
 
 def test_a_server_that_is_not_there_fails_the_call_and_nothing_else(engine: Engine, server: str) -> None:
     ended: queue.Queue[CallOutcome] = queue.Queue()
     engine.place("ws://127.0.0.1:1/", QUIET, ended.put)
     outcome = ended.get(timeout=20)
-    assert outcome.placed is not None
-    assert outcome.placed.failure == "refused: connection refused"
+    assert outcome.result is not None
+    assert outcome.result.failure == "refused: connection refused"
     engine.place(server, QUIET, ended.put)
     second = ended.get(timeout=20)
-    assert second.placed is not None
-    assert not second.placed.failure
+    assert second.result is not None
+    assert not second.result.failure
 
 
 def test_what_still_talks_at_the_end_is_hung_up(server: str) -> None:
@@ -97,5 +97,5 @@ def test_what_still_talks_at_the_end_is_hung_up(server: str) -> None:
     with Engine(start_thread=start) as engine:
         engine.place(server, LONG, ended.put)
         asyncio.run(asyncio.sleep(0.3))
-    assert ended.get(timeout=20).placed is None
+    assert ended.get(timeout=20).result is None
     threads[0].join(10)
