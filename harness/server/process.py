@@ -55,13 +55,21 @@ class Sut:
         environment: the whole environment of the process.
         log: where its standard output and error go.
         reaper: ends it if the run cannot.
+        stop_s: seconds that it is given to end after SIGTERM.
 
     Raises UsageError on entering when the program cannot be started.
     """
 
     def __init__(
-        self, command: Sequence[str], environment: Mapping[str, str], log: Path, reaper: Reaper | None = None
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        reaper: Reaper | None = None,
+        *,
+        stop_s: float = STOP_S,
     ) -> None:
+        self._stop_s = stop_s
         self._reaper = reaper
         self._command = tuple(command)
         self._environment = dict(environment)
@@ -219,7 +227,7 @@ class Sut:
         raise RunError(f"the SUT did not listen on {host}:{port} within {timeout_s:g} s{printed}")
 
     async def stop(self) -> None:
-        """End the process and all that it started: SIGTERM, then SIGKILL to what is left after 5 s."""
+        """End the process and all that it started: SIGTERM, then SIGKILL to what is left after `stop_s`."""
         process = self._process
         if process is None:
             return
@@ -230,7 +238,7 @@ class Sut:
             with contextlib.suppress(psutil.NoSuchProcess):
                 psutil.Process(process.pid).terminate()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), STOP_S)
+                await asyncio.wait_for(process.wait(), self._stop_s)
             await _until_gone(family, _LAST_BREATH_S)
         left = {*family, *members(process.pid)}
         self.outlived += sum(is_running(member) for member in left)
