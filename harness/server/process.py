@@ -59,13 +59,21 @@ class Sut:
         environment: the whole environment of the process.
         log: where its standard output and error go.
         reaper: ends it if the run is killed before it can.
+        stop_s: seconds that it is given to end after SIGTERM.
 
     Raises UsageError on entering when the program cannot be started.
     """
 
     def __init__(
-        self, command: Sequence[str], environment: Mapping[str, str], log: Path, reaper: Reaper | None = None
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        reaper: Reaper | None = None,
+        *,
+        stop_s: float = STOP_S,
     ) -> None:
+        self._stop_s = stop_s
         self._reaper = reaper
         self._command = tuple(command)
         self._environment = dict(environment)
@@ -223,7 +231,7 @@ class Sut:
         raise RunError(f"the SUT did not listen on {host}:{port} within {timeout_s:g} s{printed}")
 
     async def stop(self) -> None:
-        """End the process with all that it started: SIGTERM to itself, SIGKILL to whatever is left after 5 s."""
+        """End the process with all that it started: SIGTERM to itself, SIGKILL to whatever is left after `stop_s`."""
         process = self._process
         if process is None:
             return
@@ -234,7 +242,7 @@ class Sut:
             with contextlib.suppress(psutil.NoSuchProcess):
                 psutil.Process(process.pid).terminate()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), STOP_S)
+                await asyncio.wait_for(process.wait(), self._stop_s)
             await _until_gone(family, _EXIT_GRACE_S)
         left = {*family, *members(process.pid)}
         self.outlived += sum(is_running(member) for member in left)

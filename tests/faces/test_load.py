@@ -35,14 +35,19 @@ def load(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def under_way(tmp_path: Path, output: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def under_way(tmp_path: Path, output: int) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
         [sys.executable, "-m", "leakline", "load", "-u", "4", "-t", "60s", *QUICK],
         cwd=tmp_path,
         stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def journal(tmp_path: Path) -> list[dict[str, object]]:
@@ -104,20 +109,19 @@ def test_wrong_use_of_our_own_options_is_told_before_locust_is_started(command_l
 
 
 def test_a_server_that_dies_under_load_ends_the_run_and_says_so(tmp_path: Path) -> None:
-    process = under_way(tmp_path, subprocess.PIPE)
-    server = _server_of(process.pid)
-    server.kill()
-    output, _ = process.communicate(timeout=60)
+    with under_way(tmp_path, subprocess.PIPE) as process:
+        _server_of(process.pid).kill()
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 3, output
     assert "the SUT ended" in output
 
 
 def test_nothing_is_left_when_the_load_generator_is_killed(tmp_path: Path) -> None:
-    process = under_way(tmp_path, subprocess.DEVNULL)
-    _server_of(process.pid)
-    family = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGKILL)
-    process.wait(10)
+    with under_way(tmp_path, subprocess.DEVNULL) as process:
+        _server_of(process.pid)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
     gone, alive = psutil.wait_procs(family, timeout=30)
     assert gone
     assert not alive

@@ -115,11 +115,12 @@ def run_soak(leak: str, tmp_path: Path, cycles: int = 32) -> RunResult:
 @pytest.mark.parametrize(
     ("leak", "resource", "per_call", "function"),
     [
-        ("websocket_listeners", "listeners", 5.0, "CallSession.listen"),
-        pytest.param("handshake_sockets", "connections", 1.0, "RealtimeAdapter.connect", marks=pytest.mark.thorough),
-        pytest.param("upload_streams", "fds", 1.0, "Services.transcribe", marks=pytest.mark.thorough),
+        ("websocket_listeners", "listeners", 5.0, "CallSession.listen"),  # and when attached: test_attached.py
+        ("handshake_sockets", "connections", 1.0, "RealtimeAdapter.connect"),
+        ("upload_streams", "fds", 1.0, "Services.transcribe"),
     ],
 )
+@pytest.mark.thorough
 def test_a_leak_alone_is_found_where_it_is_made(
     restaurant_node: Path, tmp_path: Path, leak: str, resource: str, per_call: float, function: str
 ) -> None:

@@ -28,8 +28,13 @@ def test_a_call_is_answered_ordered_and_let_go(restaurant: Any) -> None:
             assert log.count("OrderItem(name='burger', quantity=2)") == 2
             assert "frames_out=" in log
             assert [c.ending for c in grill.ledger.ended("realtime")] == ["closed 1000"]
-            assert [c.ending for c in grill.ledger.ended("chat.completions")] == ["200", "200"]
-            assert grill.ledger.distinct_peers("chat.completions") == 1  # one shared client
+            # The order is read whole. Of the other answer the first words are enough: it is broken off, with its
+            # connection, unless all of it has come by then.
+            endings = [c.ending for c in grill.ledger.ended("chat.completions")]
+            broken_off = endings.count("dropped")
+            assert (len(endings), endings.count("200") + broken_off) == (2, 2)
+            assert broken_off <= 1
+            assert grill.ledger.distinct_peers("chat.completions") <= 1 + broken_off  # one shared client
             assert health == {"status": "ok", "active_calls": 0, "voice_sessions": 0, "carts": 0}
 
     asyncio.run(run())

@@ -24,11 +24,12 @@ def test_it_rings_in_order_and_never_early(loop: str, has_timerfd: bool, monkeyp
     rung: list[tuple[str, float]] = []
 
     async def body() -> None:
-        it = Alarm()
+        it, done = Alarm(), asyncio.Event()
         began = time.monotonic()
         for name, after in (("c", 0.03), ("a", 0.01), ("b", 0.02), ("past", -1.0)):
             it.at(began + after, lambda name=name, after=after: rung.append((name, time.monotonic() - began - after)))  # type: ignore[misc]
-        await asyncio.sleep(0.2)
+        it.at(began + 0.04, done.set)
+        await done.wait()
 
     run_on(loop, body())
     assert [name for name, _ in rung] == ["past", "a", "b", "c"]

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -109,15 +111,21 @@ def test_folders_of_the_dead_are_swept_and_no_others(monkeypatch: pytest.MonkeyP
     assert all(path.exists() for path in (ours, elsewhere, link, other))
 
 
-def started(folder: Path, *options: str) -> subprocess.Popen[bytes]:
-    """A soak of hundreds of calls."""
-    return subprocess.Popen(
+@contextmanager
+def started(folder: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A soak of hundreds of calls, once it keeps a journal."""
+    with subprocess.Popen(
         [sys.executable, "-m", "leakline", "soak", "--cycles", "400", *options],
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-    )
+    ) as soak:
+        try:
+            assert until(lambda: list(folder.glob(f"runs/*/{FILE_NAME}")), 60.0)
+            yield soak
+        finally:
+            soak.kill()
 
 
 def leakline(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -130,12 +138,11 @@ def test_a_soak_that_is_killed_leaves_its_journal_and_nothing_else(tmp_path: Pat
     """At a moment that nobody has chosen."""
     moment_s = random.SystemRandom().uniform(0.0, 4.5)
     folders = set(Path(scratch.path("x")).parent.glob("leakline-*"))
-    soak = started(tmp_path, "--leaks", "timeout_timers")
-    assert until(lambda: list(tmp_path.glob(f"runs/*/{FILE_NAME}")), 60.0)
-    time.sleep(moment_s)
-    family = psutil.Process(soak.pid).children(recursive=True)
-    soak.send_signal(signal_)
-    soak.wait(20)
+    with started(tmp_path, "--leaks", "timeout_timers") as soak:
+        time.sleep(moment_s)
+        family = psutil.Process(soak.pid).children(recursive=True)
+        soak.send_signal(signal_)
+        soak.wait(20)
     assert until(lambda: not any(map(is_running, family))), f"killed after {moment_s:.2f} s"
     made = set(Path(scratch.path("x")).parent.glob(f"leakline-*-{soak.pid}-*")) - folders
     assert until(lambda: not any(path.exists() for path in made))
@@ -150,17 +157,10 @@ def test_a_soak_that_is_killed_leaves_its_journal_and_nothing_else(tmp_path: Pat
 def test_a_run_that_was_cut_off_is_made_again_with_its_settings(tmp_path: Path) -> None:
     bridge = Path(__file__).parents[2] / "suts" / "bridge.py"
     sut = f"{sys.executable} {bridge} {{port}} task"
-    soak = started(
-        tmp_path, "--sut", sut, "--url", "ws://127.0.0.1:{port}/", "--scenario", "voicemail", "--env", "KEY=secret"
-    )
-
-    def journals() -> list[str]:
-        return [path.read_text() for path in tmp_path.glob(f"runs/*/{FILE_NAME}")]
-
-    assert until(lambda: any('"sample"' in text for text in journals()), 60.0)
-    soak.kill()
-    soak.wait()
-    (run,) = (tmp_path / "runs").iterdir()
+    server = ("--sut", sut, "--url", "ws://127.0.0.1:{port}/", "--env", "KEY=secret")
+    with started(tmp_path, *server, "--scenario", "voicemail"):
+        (run,) = (tmp_path / "runs").iterdir()
+        assert until(lambda: '"sample"' in (run / FILE_NAME).read_text(), 60.0)
     resume = ("soak", "--resume", str(run), "--cycles", "16", "--warmup", "4", "--settle", "0.5")
     again = leakline(tmp_path, *resume)
     assert (again.returncode, "Traceback" in again.stderr) == (2, False)
