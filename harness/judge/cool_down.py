@@ -8,11 +8,40 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from leakline.harness.data.model import Resource
+from leakline.harness.data.model import MEMORY, Growth, Resource
 
 MOST_EXTENSIONS = 4
 """How many times its length a cool-down is prolonged at most while there is less and less of what is waited for: a
 library may give up a connection after ten seconds, each at its own time."""
+
+MOST_LEFT = 0.2
+"""Part of what a resource grew by that may be left after the cool-down for it to count as gone."""
+
+MOST_BACK = 0.6
+"""Part of it that one more batch of calls may bring back: an idle server lets go of more than what leaks."""
+
+MIN_PROGRESS = 0.05
+"""Part of what memory grew by that it must fall by for the wait to be prolonged: less may be noise."""
+
+
+def may_be_left(growth: Growth, floor: float, part: float = MOST_LEFT) -> float:
+    """How much more than at first there may be of a resource, in its unit, for its growth to count as gone.
+
+    Of what grew that is a `part` of it. Of what is only noisy, with a slope at or below the `floor`, it is what the
+    floor allows in so many calls.
+    """
+    per_cycle = part * growth.per_cycle if growth.per_cycle > floor else floor
+    return per_cycle * growth.cycles
+
+
+def progress(growth: Growth) -> float:
+    """By how much a resource must fall for the wait for it to be prolonged: one thing, or a part of memory's growth.
+
+    Memory that has not grown prolongs nothing: infinite.
+    """
+    if growth.resource not in MEMORY:
+        return 1.0
+    return MIN_PROGRESS * growth.per_cycle * growth.cycles if growth.per_cycle > 0 else math.inf
 
 
 class CoolDown:

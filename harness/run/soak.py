@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from leakline.harness.data.model import MEMORY, Finding, Growth, Level, Resource, RunResult, Sample
+from leakline.harness.data.model import Finding, Growth, Level, Resource, RunResult, Sample
 from leakline.harness.data.words import truncate
 from leakline.harness.drive.governor import govern, until_idle
-from leakline.harness.judge.cool_down import CoolDown
+from leakline.harness.judge.cool_down import MOST_BACK, MOST_LEFT, CoolDown, may_be_left, progress
 from leakline.harness.judge.growth import (
     FINAL_ANALYSIS,
     FIRST_ANALYSIS,
@@ -37,13 +37,6 @@ _MOST_SAMPLES = 256
 """Of one `--cycles`: the time and memory that judging takes grow with the square of their number."""
 _SUSPECT_SAMPLES = 64
 """How many of the newest samples are judged, at each one, for the observer to hear of a suspicion early."""
-_FELL = 0.05
-"""Part of what memory grew by that it must fall by for the cool-down to be prolonged: less may be noise."""
-_CAME_BACK = 0.2
-"""Part of what a resource grew by that may be left after the cool-down for it to count as gone."""
-_STAYED = 0.6
-"""Part of it that one batch of calls brings back when it was not gone: a server that was idle had let go of more than
-what leaks."""
 
 
 async def soak(
@@ -180,12 +173,7 @@ class _Run:
 
     async def _cool_down(self, growths: Sequence[Growth]) -> tuple[Growth, ...]:
         """Give what grew, or may have, time to go away by itself: what does is bounded by time, and no leak."""
-        floors = self._floors()
-        suspects = {
-            g.resource: g
-            for g in growths
-            if g.state != "clean" and g.samples >= MIN_SAMPLES and g.per_cycle > floors.get(g.resource, FLOOR)
-        }
+        suspects = {g.resource: g for g in growths if g.state != "clean" and g.samples >= MIN_SAMPLES}
         if not suspects or not self._settings.settle:
             return tuple(growths)
         self._observer.phase("cool-down")
@@ -196,9 +184,10 @@ class _Run:
             await self._stage.make(self._at_a_time, self._at_a_time)
             values = await self._counters.quiet()
             back = {
-                resource: suspects[resource]
-                for resource in gone
-                if values.get(resource, math.inf) > first[resource] + _STAYED * _grown(suspects[resource])
+                resource: growth
+                for resource, growth in suspects.items()
+                if resource in gone
+                and values.get(resource, math.inf) > first[resource] + self._may_be_left(growth, MOST_BACK)
             }
             gone = {resource: after_s for resource, after_s in gone.items() if resource not in back}
             gone |= await self._measured_again(back, rest)
@@ -226,15 +215,17 @@ class _Run:
         self, suspects: Mapping[Resource, Growth], first: Mapping[Resource, float]
     ) -> tuple[dict[Resource, float], Mapping[Resource, float]]:
         """({resource: seconds after which it was gone} of the suspects that go away, what there is then)."""
-        grown = {resource: _grown(growth) for resource, growth in suspects.items()}
         cool_down = CoolDown(
-            {resource: first[resource] + _CAME_BACK * total for resource, total in grown.items()},
+            {resource: first[resource] + self._may_be_left(growth) for resource, growth in suspects.items()},
             now=time.monotonic(),
             length_s=self._settings.settle,
-            progress={resource: _FELL * total if resource in MEMORY else 1 for resource, total in grown.items()},
+            progress={resource: progress(growth) for resource, growth in suspects.items()},
         )
         values = await until_over(cool_down, self._counters.read)
         return cool_down.gone, values
+
+    def _may_be_left(self, growth: Growth, part: float = MOST_LEFT) -> float:
+        return may_be_left(growth, self._floors().get(growth.resource, FLOOR), part)
 
     async def _explain(self, levels: Sequence[Level]) -> list[Finding]:
         """The findings of levels that are too high."""
@@ -285,8 +276,3 @@ class _Run:
 
 def _is_any_leaking(judged: Iterable[Growth | Level]) -> bool:
     return any(each.state == "leaking" for each in judged)
-
-
-def _grown(growth: Growth) -> float:
-    """By how much, over all calls."""
-    return max(0.0, growth.per_cycle) * growth.cycles

@@ -1,11 +1,51 @@
 """The wait for what goes away by itself, with time as an argument."""
 
+import math
 from collections.abc import Sequence
 
 import pytest
 
-from leakline.harness.data.model import Resource
-from leakline.harness.judge.cool_down import MOST_EXTENSIONS, CoolDown
+from leakline.harness.data.model import Growth, Resource
+from leakline.harness.judge.cool_down import MOST_BACK, MOST_EXTENSIONS, CoolDown, may_be_left, progress
+
+FLOOR = 0.05
+
+
+def growth(per_cycle: float, resource: Resource = "timers") -> Growth:
+    return Growth(resource, "inconclusive", per_cycle, per_cycle, per_cycle, False, 100, 13)
+
+
+@pytest.mark.parametrize(
+    ("per_cycle", "left"),
+    [
+        (1.0, 20.0),  # a fifth of the 100
+        (0.06, 1.2),
+        (0.05, 5.0),  # it is noisy: as much as the floor allows
+        (0.0, 5.0),
+        (-1.0, 5.0),
+    ],
+)
+def test_a_part_of_what_grew_may_be_left_and_of_what_is_noisy_what_the_floor_allows(
+    per_cycle: float, left: float
+) -> None:
+    assert may_be_left(growth(per_cycle), FLOOR) == pytest.approx(left)
+
+
+def test_a_batch_may_bring_back_more_than_may_be_left() -> None:
+    assert may_be_left(growth(1.0), FLOOR, MOST_BACK) == pytest.approx(60.0)
+
+
+def test_one_thing_less_is_progress_and_of_memory_a_part_of_its_growth() -> None:
+    assert progress(growth(1.0)) == 1.0
+    assert progress(growth(1000.0, "heap")) == pytest.approx(5000.0)
+    assert progress(growth(-1000.0, "heap")) == math.inf
+
+
+def test_memory_that_did_not_grow_prolongs_nothing() -> None:
+    cool_down = CoolDown({"heap": 0.0}, now=0.0, length_s=6.0, progress={"heap": math.inf})
+    for now in range(6):
+        cool_down.observe(float(now), {"heap": 1000.0 - now})
+    assert cool_down.is_over(6.0)
 
 
 def seen(cool_down: CoolDown, *readings: tuple[float, float], of: Resource = "tasks") -> bool:
