@@ -64,16 +64,17 @@ screenshots: $(INSTALLED)
 benchmark: $(INSTALLED) $(if $(shell command -v npm),$(NODE))
 	for script in benchmarks/*.py; do $(BIN)/python $$script; done
 
+# Not compiled: most of what is installed is imported once or never.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("leakline needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 # Real frameworks for the conformance tests, apart from leakline's own packages as a server's are.
 $(SUTS): tests/suts/requirements.txt
 	$(PYTHON) -m venv .venv-suts
-	.venv-suts/bin/python -m pip install --quiet --requirement tests/suts/requirements.txt
+	.venv-suts/bin/python -m pip install --quiet --no-compile --requirement tests/suts/requirements.txt
 	touch $@
 
 $(NODE): %/node_modules/.installed: %/package.json
