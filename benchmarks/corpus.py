@@ -62,7 +62,9 @@ def one(leak: str, cycles: int, warmup: int | None, settle: float, platform_: de
         f"{resource} {measure} in {function}" for (resource, function), measure in zip(places, measures, strict=True)
     ]
     retainers = [f"retained by {name}" for f in result.findings for name in f.kept_in]
-    return places, "; ".join([*words, *retainers]) or result.state, time.monotonic() - began
+    unsure = [g.resource for g in result.growths if g.state == "inconclusive"]
+    nothing = f"inconclusive ({', '.join(unsure) or '; '.join(result.notes)})" if result.state != "clean" else "clean"
+    return places, "; ".join([*words, *retainers]) or nothing, time.monotonic() - began
 
 
 def main() -> None:
@@ -102,10 +104,10 @@ def main() -> None:
 
 def _show(leak: str, runs: Sequence[Run]) -> None:
     # Amounts differ a little from run to run: what is the same is the resource and the place.
-    kinds = Counter(places for places, _, _ in runs)
-    found = len(runs) - kinds[()]
+    kinds = Counter(places or text for places, text, _ in runs)
+    found = sum(bool(places) for places, _, _ in runs)
     seconds = sum(s for _, _, s in runs) / len(runs)
-    text_of = {places: text for places, text, _ in reversed(runs)}
+    text_of = {places or text: text for places, text, _ in reversed(runs)}
     words = [
         text_of[places] + (f" ({times} times)" if len(kinds) > 1 else "") for places, times in kinds.most_common()
     ]
