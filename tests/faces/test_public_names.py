@@ -1,8 +1,10 @@
 """What `import leakline` offers, and what it costs."""
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +28,16 @@ def test_the_version_is_that_of_the_installed_distribution() -> None:
         [sys.executable, "-m", "leakline", "--version"], capture_output=True, text=True, check=True
     )
     assert shown.stdout == f"leakline, version {leakline.__version__}\n"
+
+
+def test_a_module_of_the_project_in_the_way_of_a_package_is_not_taken_for_a_leak(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise ImportError('click of this project')")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-P", "-m", "leakline", "scenarios"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done
+    assert "cannot be imported: click of this project" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("module", ["leakline", "leakline.pytest_plugin"])
