@@ -148,9 +148,13 @@ def judge(
             values = np.array([s.values[resource] for s in samples], dtype=np.float64)
             floor = floors.get(resource, FLOOR)
             found = growth(resource, cycles, values, floor, analysis=analysis, more_to_come=more_to_come)
-            if found.state == "inconclusive" and not more_to_come:
+            if found.state == "inconclusive" and not more_to_come and found.samples >= MIN_SAMPLES:
                 enough = calls_needed(resource, cycles, values, floor)
-                found = replace(found, note=f"{found.note}; some {enough:,} calls would tell") if enough else found
+                most = _RUN_MULTIPLES[-1] * found.cycles
+                needed = (
+                    f"some {enough:,} calls would tell" if enough else f"it takes more than {most:,} calls to tell"
+                )
+                found = replace(found, note=f"{found.note}; {needed}")
             growths.append(found)
     return tuple(growths)
 

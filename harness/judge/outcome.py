@@ -67,11 +67,17 @@ def decide(evidence: Evidence, policy: Policy, today: date) -> Outcome:
     known, left = _without_known(left, policy)
     reasons = _reasons(evidence)
     state: State = "clean"
-    if left or _has_unattributed(evidence):
+    if left:
         state = "leaking"
     elif reasons or any(_is_undecided(growth, evidence.scenario, policy) for growth in evidence.growths):
         state = "inconclusive"
     return Outcome(state, tuple(left), (*allowed, *within, *known), (*notes, *reasons))
+
+
+def _unattributed(evidence: Evidence) -> list[Finding]:
+    """A finding without a line for each growth and level that leaks: for a run that has no finding at all."""
+    growths = [Finding(each.resource, each.per_cycle, each) for each in evidence.growths if each.state == "leaking"]
+    return growths + [Finding(each.resource, each.value, each) for each in evidence.levels if each.state == "leaking"]
 
 
 _Allowed = list[tuple[Finding, str]]
@@ -82,7 +88,7 @@ def _without_allowed(evidence: Evidence, policy: Policy, today: date) -> tuple[_
     allowed: _Allowed = []
     left: list[Finding] = []
     notes: list[str] = []
-    for finding in evidence.findings:
+    for finding in evidence.findings or _unattributed(evidence):
         why = ""
         for known in policy.allowed:
             if not fnmatchcase(finding.resource, known.resource) or not _matches(finding, known.site):
@@ -142,12 +148,6 @@ def _without_known(findings: Sequence[Finding], policy: Policy) -> tuple[_Allowe
     worse = [each.finding for each in found if each.is_regression]
     known = [each.finding for each in found if each.after is not None and not each.is_regression]
     return [(finding, "in the baseline") for finding in known], worse
-
-
-def _has_unattributed(evidence: Evidence) -> bool:
-    """Whether a growth or level leaks and there is no finding at all."""
-    judged: tuple[Growth | Level, ...] = (*evidence.growths, *evidence.levels)
-    return not evidence.findings and any(each.state == "leaking" for each in judged)
 
 
 def _is_undecided(growth: Growth, scenario: str, policy: Policy) -> bool:

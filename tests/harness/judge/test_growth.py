@@ -199,10 +199,13 @@ def test_an_inconclusive_growth_says_how_many_calls_would_tell() -> None:
     assert judge(longer)[0].state != "inconclusive"
 
 
-def test_where_no_longer_run_would_tell_no_number_of_calls_is_given() -> None:
-    assert calls_needed("heap", CYCLES, 1e6 + RNG.uniform(-2e9, 2e9, 13), FLOORS["heap"]) is None
+def test_where_no_run_of_a_sensible_length_would_tell_that_is_said() -> None:
+    values = 1e6 + RNG.uniform(-2e9, 2e9, 13)
+    assert calls_needed("heap", CYCLES, values, FLOORS["heap"]) is None
+    (noisy,) = judge([Sample(int(at), at, {"heap": value}) for at, value in zip(CYCLES, values, strict=True)])
+    assert noisy.note.endswith("; it takes more than 1,536 calls to tell")
     (found,) = judge([Sample(8 * n, float(n), {"heap": float(n)}) for n in range(MIN_SAMPLES - 1)])
-    assert "would tell" not in found.note
+    assert found.note == "7 samples; a verdict needs 8"
 
 
 def test_little_exact_growth_is_no_leak_in_the_first_analysis() -> None:

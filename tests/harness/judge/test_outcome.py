@@ -54,10 +54,13 @@ def test_a_finding_is_leaking_whatever_else_is_inconclusive() -> None:
     assert state(seen) == "leaking"
 
 
-def test_what_leaks_is_leaking_though_nothing_was_found_of_it() -> None:
-    assert state(evidence(more=(growth(),))) == "leaking"
+def test_what_leaks_is_a_finding_though_nothing_could_be_attributed() -> None:
+    outcome = decide(evidence(more=(growth(), growth("heap", state="clean"))), Policy(), TODAY)
+    assert (outcome.state, outcome.findings) == ("leaking", (Finding("timers", 1.0, growth()),))
     too_high = Level("wakeups", "leaking", 6000.0, 1800.0, "6,000 a minute")
-    assert state(Evidence((), ALL_WELL, levels=(too_high,))) == "leaking"
+    outcome = decide(Evidence((), ALL_WELL, levels=(too_high,)), Policy(), TODAY)
+    assert (outcome.state, outcome.findings) == ("leaking", (Finding("wakeups", 6000.0, too_high),))
+    assert state(evidence(more=(growth(),)), budgets.parse({"timers": 1}, [])) == "clean"
 
 
 def test_an_inconclusive_growth_makes_the_run_inconclusive() -> None:
