@@ -259,3 +259,42 @@ async def _until(condition: Callable[[], bool], limit_s: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
+
+
+CATCHES = """
+import asyncio
+import sys
+
+
+def swallow():
+    try:
+        int("no number")
+    except ValueError:
+        return None
+
+
+async def main():
+    loop = asyncio.get_running_loop()
+    while await loop.run_in_executor(None, sys.stdin.readline):
+        for _ in range(3):
+            swallow()
+        print("done", flush=True)
+
+
+asyncio.run(main())
+"""
+
+
+def test_a_caught_exception_has_the_line_that_raised_it_or_the_handlers(served: Serve) -> None:
+    async def run() -> None:
+        async with served(CATCHES) as server:
+            await server.agents.begin()
+            await server.agents.begin_error_trace()
+            await server.poke()
+            # Python 3.11 sees those too with which a coroutine returns.
+            (caught,) = [each for each in await server.agents.caught_errors() if each.type == "ValueError"]
+            line = CATCHES.splitlines()[caught.frame.line - 1].strip()
+            assert line == ("except ValueError:" if sys.version_info >= (3, 12) else 'int("no number")')
+            assert (caught.frame.function, caught.count) == ("swallow", 3)
+
+    asyncio.run(run())

@@ -158,7 +158,8 @@ def described(frame):
 
 
 def _line_of(code, instruction):
-    for start, end, line in code.co_lines():
-        if start <= instruction < end and line is not None:
+    """The line of an instruction; of one that has none, as a handler begins from Python 3.12 on, the next line."""
+    for _, end, line in code.co_lines():
+        if instruction < end and line is not None:
             return line
     return code.co_firstlineno
