@@ -278,7 +278,7 @@ def scenarios_command() -> None:
 
 
 def _demo(console: Console, given: dict[str, Any], platform: demo.Platform) -> int:
-    """The leaky server, then the fixed one. 0 when the first leaks and the second is clean."""
+    """The leaky server, then the fixed one: 0 when only the first leaks, 1 when the fixed one does, else 3."""
     leaky = _run(console, SoakSettings(**demo.given(demo.LEAKS, given, platform)), title="the server with its leaks")
     fixed = _run(console, SoakSettings(**demo.given("none", given, platform)), title="the same server, fixed")
     as_it_should = leaky.state == "leaking" and fixed.state == "clean"
@@ -288,7 +288,7 @@ def _demo(console: Console, given: dict[str, Any], platform: demo.Platform) -> i
         markup=False,
         soft_wrap=True,
     )
-    return 0 if as_it_should else 1
+    return 0 if as_it_should else 1 if fixed.state == "leaking" else 3
 
 
 def _run(console: Console, settings: SoakSettings, earlier: RunResult | None = None, *, title: str = "") -> RunResult:
