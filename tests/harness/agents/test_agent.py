@@ -289,6 +289,7 @@ def test_a_caught_exception_has_the_line_that_raised_it_or_the_handlers(served: 
     async def run() -> None:
         async with served(CATCHES) as server:
             await server.agents.begin()
+            await server.poke()  # its loop runs: Python 3.11 traces that thread
             await server.agents.begin_error_trace()
             await server.poke()
             # Python 3.11 sees those too with which a coroutine returns.
