@@ -22,7 +22,7 @@ from leakline.fakes_command import fakes_group
 from leakline.harness.data.errors import LeaklineError, UsageError
 from leakline.harness.data.model import RunResult
 from leakline.harness.judge.alerts import thresholds
-from leakline.harness.judge.compare import compare, differences
+from leakline.harness.judge.compare import compare
 from leakline.harness.run.mishap import traceback_in
 from leakline.harness.run.monitor import Watch, WatchSettings
 from leakline.harness.run.settings import SoakSettings, from_files, make, pairs
@@ -227,7 +227,7 @@ def _reported(console: Console, result: RunResult, earlier: RunResult | None) ->
             with Path(summary).open("a", encoding="utf-8") as file:
                 file.write(FORMATS["markdown"](result))
     if earlier is not None:
-        terminal.show_differences(console, differences(earlier.leaks, result.leaks))
+        terminal.show_differences(console, compare(earlier, result))
     return result.exit_code
 
 

@@ -35,31 +35,36 @@ class Difference:
 
 
 def compare(before: RunResult, after: RunResult) -> tuple[Difference, ...]:
-    """The differences of two runs, regressions first; a leak that the earlier run permitted is not new."""
-    return differences(before.leaks, after.findings)
+    """The differences of two runs, regressions first; what either permits was there, and is no regression."""
+    return differences(before.leaks, after.findings, [finding for finding, _ in after.allowed])
 
 
-def differences(before: Sequence[Finding], after: Sequence[Finding]) -> tuple[Difference, ...]:
-    """The differences of two runs' findings, regressions first.
+def differences(
+    before: Sequence[Finding], after: Sequence[Finding], permitted: Sequence[Finding] = ()
+) -> tuple[Difference, ...]:
+    """The differences of two runs' findings, regressions first, without those that the later run permits.
 
     Two findings are one leak when they are of one resource and have the same function, or else the same text of their
     line, so that code that moves makes no new leak. One is worse when its whole confidence interval lies above the
     earlier one's, or when another resource that is not memory grows with it now.
     """
     left = list(before)
-    found = []
-    for finding in after:
-        old = _match(finding, left)
-        if old is None:
-            found.append(Difference("new", finding, None, finding.per_cycle))
-            continue
-        left.remove(old)
-        added = _added(old, finding)
-        kind = "worse" if added else _change(old, finding)
-        found.append(Difference(kind, _new_lines_first(old, finding), old.per_cycle, finding.per_cycle, added))
+    found = [_difference(finding, left) for finding in after]
+    found += [each for finding in permitted if not (each := _difference(finding, left)).is_regression]
     found += [Difference("gone", finding, finding.per_cycle, None) for finding in left]
     order: Sequence[Kind] = ("new", "worse", "same", "better", "gone")
     return tuple(sorted(found, key=lambda d: order.index(d.kind)))
+
+
+def _difference(finding: Finding, left: list[Finding]) -> Difference:
+    """What a finding is to the earlier run's: the one that it matches is taken out of those that are `left`."""
+    old = _match(finding, left)
+    if old is None:
+        return Difference("new", finding, None, finding.per_cycle)
+    left.remove(old)
+    added = _added(old, finding)
+    kind = "worse" if added else _change(old, finding)
+    return Difference(kind, _new_lines_first(old, finding), old.per_cycle, finding.per_cycle, added)
 
 
 def _match(finding: Finding, among: Sequence[Finding]) -> Finding | None:

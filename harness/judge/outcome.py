@@ -12,7 +12,7 @@ Soaks, load runs and `no_growth` use it; budgets, known leaks and a baseline are
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -118,10 +118,10 @@ def _without_budgeted(findings: Sequence[Finding], scenario: str, policy: Policy
     A budget limits the total growth of a resource over all findings, their companions included. A finding is within
     budget when its own resource has one that is kept, and so is that of each companion that has one.
     """
-    total: Counter[Resource] = Counter()
+    total: defaultdict[Resource, float] = defaultdict(float)
     for finding in findings:
         for resource, per_cycle in _grown(finding):
-            total[resource] += per_cycle  # type: ignore[assignment]  # a Counter of rates
+            total[resource] += per_cycle
     within: _Allowed = []
     left: list[Finding] = []
     for finding in findings:

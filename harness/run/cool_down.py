@@ -15,14 +15,17 @@ Read = Callable[[], Awaitable[Mapping[Resource, float]]]
 """Reads the counters."""
 
 
-async def until_over(cool_down: CoolDown, read: Read) -> Mapping[Resource, float]:
-    """Read the counters until the cool-down is over: what they are then."""
+async def until_over(
+    cool_down: CoolDown, read: Read, first: Mapping[Resource, float] | None = None
+) -> Mapping[Resource, float]:
+    """Read the counters until the cool-down is over: what they are then. `first` is a reading that was just taken."""
+    values = first if first is not None else await read()
     while True:
-        values = await read()
         cool_down.observe(time.monotonic(), values)
         if cool_down.is_over(time.monotonic()):
             return values
         await asyncio.sleep(_POLL_S)
+        values = await read()
 
 
 async def until_no_more_than(
@@ -34,9 +37,4 @@ async def until_no_more_than(
     """
     first = await read()
     known = {resource: number for resource, number in most.items() if resource in first}
-    cool_down = CoolDown(known, now=time.monotonic(), length_s=length_s)
-    cool_down.observe(time.monotonic(), first)
-    if cool_down.is_over(time.monotonic()):
-        return first
-    await asyncio.sleep(_POLL_S)
-    return await until_over(cool_down, read)
+    return await until_over(CoolDown(known, now=time.monotonic(), length_s=length_s), read, first)

@@ -27,10 +27,10 @@ def traceback_in(folder: Path | None = None) -> Iterator[None]:
     except LeaklineError:
         raise
     except Exception as error:
-        raise InternalError(_told(error, folder)) from error
+        raise InternalError(_message(error, folder)) from error
 
 
-def _told(error: Exception, folder: Path | None) -> str:
+def _message(error: Exception, folder: Path | None) -> str:
     what = printable(f"{type(error).__name__}: {error}")
     said = f"leakline itself failed ({what}); this says nothing about the server"
     try:
@@ -38,5 +38,4 @@ def _told(error: Exception, folder: Path | None) -> str:
         path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     except OSError as problem:
         return f"{said}. Its traceback could not be written: {problem.strerror}"
-    what = "the run's folder has" if folder is not None else "there is"
-    return f"{said}. Please report it to leakline's makers with its traceback: {what} {path}"
+    return f"{said}. Please report it to leakline's makers with its traceback, {path}"

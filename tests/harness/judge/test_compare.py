@@ -72,6 +72,18 @@ def test_two_runs_are_compared_leak_by_leak(before: list[Finding], after: list[F
     assert any(d.is_regression for d in differences) == bool({"new", "worse"} & set(kinds))
 
 
+def test_what_the_later_run_permits_is_neither_gone_nor_a_regression() -> None:
+    before = result(finding(), finding("tasks"))
+    permitted = ((finding(), "JIRA-1"), (finding("tasks", rate=3.0), "JIRA-2"), (finding("fds"), "JIRA-3"))
+    after = replace(result(), allowed=permitted)
+    assert [(d.kind, d.finding.resource) for d in compare(before, after)] == [("same", "timers")]
+    assert [d.kind for d in compare(replace(before, findings=(), allowed=permitted), result(finding("fds")))] == [
+        "same",
+        "gone",
+        "gone",
+    ]
+
+
 def test_a_difference_says_where_and_how_much() -> None:
     (difference,) = compare(result(finding()), result(finding(rate=3.0)))
     assert difference_line(difference) == "worse   timers  +1.00 -> +3.00 a call  app.py:7  leak"
